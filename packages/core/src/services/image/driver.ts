@@ -1,0 +1,40 @@
+// The image port: the backend's own image store, which the whole host shares.
+import type { Readable } from 'node:stream';
+import { type Driver, port } from '../../kernel/driver.ts';
+
+export interface ImageObserved {
+  /** The first of its references, normalised: `alpine:3.20`, `ghcr.io/acme/app:1`. */
+  reference: string;
+  /** Every reference of the same content. */
+  references: string[];
+  /** Content digest, `sha256:…`. */
+  digest: string;
+  sizeBytes: number;
+  /** Unix milliseconds. */
+  createdAt: number;
+  architecture: string;
+}
+
+export interface ImageProgress {
+  message: string;
+  /** 0 to 100 where known. */
+  percent?: number;
+}
+
+export interface ImageDriver extends Driver {
+  /** Every image with a reference, those of the driver's own bookkeeping left out. */
+  list(): Promise<ImageObserved[]>;
+  /** undefined when absent. `reference` may lack a tag (`latest` is meant). */
+  inspect(reference: string): Promise<ImageObserved | undefined>;
+  /**
+   * Present: returns it at once, nothing is pulled, unless `always`. Absent: pulls.
+   * Unknown to its registry: DriverError('bad_spec'); registry out of reach: DriverError('unavailable').
+   */
+  ensure(reference: string, options: { signal: AbortSignal; always?: boolean; onProgress?: (progress: ImageProgress) => void }): Promise<ImageObserved>;
+  /** Loads an archive: a root file system tar (gzip, xz or zstd allowed), or an image archive as written by `docker save`. */
+  import(reference: string, archive: Readable, options: { signal: AbortSignal; command?: string[] }): Promise<ImageObserved>;
+  /** Absent: fine. In use: DriverError('busy') that says by what. */
+  remove(reference: string): Promise<void>;
+}
+
+export const imagePort = port<ImageDriver>('image');

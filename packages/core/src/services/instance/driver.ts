@@ -1,0 +1,171 @@
+// The compute port: what the instance service needs from a backend. Verbs are states; calling twice is calling once.
+// A backend addresses everything by our instance id and never shows its own.
+import type { Duplex, Readable } from 'node:stream';
+import { type Driver, type Found, port } from '../../kernel/driver.ts';
+
+export interface ComputeCapabilities {
+  /** `exec`: the service runs user data through `exec`; `guest`: the guest's own cloud-init reads it; `none`: recorded only. */
+  readonly cloudInit: 'exec' | 'guest' | 'none';
+  /** Whether exec, logs and copies reach a real program. */
+  readonly runsPrograms: boolean;
+  /** A volume can be attached to and detached from a running instance without a restart. */
+  readonly hotVolumes: boolean;
+  /** CPU, memory and pids limits of a running instance can change without a restart. */
+  readonly hotResize: boolean;
+  readonly pause: boolean;
+  /** Most CPUs and bytes of memory that one instance may have; undefined = not known or no limit. */
+  readonly maxCpus: number | undefined;
+  readonly maxMemoryBytes: number | undefined;
+}
+
+export interface PortMapping {
+  /** Address on the host; loopback unless the user asked for another. */
+  hostAddress: string;
+  /** 0: the backend chooses a free port when the instance starts and keeps it while the instance runs; `inspect` tells which. */
+  hostPort: number;
+  instancePort: number;
+  protocol: 'tcp' | 'udp';
+}
+
+export interface VolumeMount {
+  volumeId: string;
+  /** Absolute path inside the instance. */
+  path: string;
+  readOnly: boolean;
+}
+
+/** All that the backend must know. Built by the controller from rows only; equal input means an equal instance. */
+export interface InstanceSpec {
+  id: string;
+  /** Host name, and the name under which other instances of the VPC resolve it. */
+  name: string;
+  /** Image reference, already present in the backend's image store (see ImageDriver.ensure). */
+  image: string;
+  /** Replaces the image's command; its entrypoint stays. */
+  command: string[] | undefined;
+  /** Replaces the image's entrypoint. */
+  entrypoint: string[] | undefined;
+  env: Record<string, string>;
+  /** CPU cores as a fraction, e.g. 0.5. */
+  cpus: number;
+  memoryBytes: number;
+  /** Most processes and threads. */
+  pids: number;
+  networkId: string;
+  address: string;
+  ports: PortMapping[];
+  mounts: VolumeMount[];
+  power: 'running' | 'stopped' | 'paused';
+  /** Changes when the user asks for a restart: an instance that was started under another token is stopped and started once. */
+  restartToken: string;
+  /** Seconds between the polite stop signal and the kill. */
+  stopTimeout: number;
+}
+
+export interface InstanceObserved {
+  id: string;
+  power: 'running' | 'stopped' | 'paused';
+  /** Exit code of the last run; undefined while running or never started. */
+  exitCode: number | undefined;
+  /** Killed for exceeding its memory. */
+  outOfMemory: boolean;
+  /** Unix milliseconds of the last start; undefined when never started. Changes with every start. */
+  startedAt: number | undefined;
+  address: string | undefined;
+  /** With real host ports in place of 0. Empty while stopped. */
+  ports: PortMapping[];
+}
+
+export interface EnsureOptions {
+  signal: AbortSignal;
+  /**
+   * Whether a running instance may be stopped and started for what cannot change live (mounts, ports, env, command).
+   * When false and that is needed, the driver changes nothing and throws DriverError('busy').
+   * Its file system, address and identity survive either way.
+   */
+  allowRestart: boolean;
+  /** One short line on what is being done. */
+  onProgress?: (message: string) => void;
+}
+
+export interface ExecSpec {
+  command: string[];
+  env?: Record<string, string>;
+  /** User name or uid inside the instance; the image's own when absent. */
+  user?: string;
+  workingDirectory?: string;
+  tty: boolean;
+  stdin: boolean;
+  columns?: number;
+  rows?: number;
+}
+
+/** A program running inside an instance. With a tty, everything arrives on stdout. */
+export interface ExecSession {
+  readonly stdin: import('node:stream').Writable;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  resize(columns: number, rows: number): Promise<void>;
+  /** Resolves once, after both outputs ended. A program that could not be started: 126 (not executable) or 127 (not found), as shells do. */
+  readonly exited: Promise<number>;
+  /** Ends the program (SIGKILL where the backend can) and both outputs. */
+  kill(): void;
+}
+
+export interface LogLine {
+  /** Unix milliseconds. */
+  time: number;
+  stream: 'stdout' | 'stderr';
+  /** Without the line break; bytes that are not UTF-8 are replaced. */
+  text: string;
+}
+
+export interface LogOptions {
+  follow: boolean;
+  /** Only the last n lines; undefined = all. */
+  tail: number | undefined;
+  /** Unix milliseconds; only lines at or after it. */
+  since: number | undefined;
+  signal: AbortSignal;
+}
+
+export interface Stats {
+  /** Unix milliseconds. */
+  time: number;
+  /** Of one core: 1.5 is one and a half cores busy since the previous sample. */
+  cpu: number;
+  memoryBytes: number;
+  memoryLimitBytes: number;
+  networkReceivedBytes: number;
+  networkSentBytes: number;
+  blockReadBytes: number;
+  blockWrittenBytes: number;
+  pids: number;
+}
+
+export interface ComputeDriver extends Driver {
+  readonly capabilities: ComputeCapabilities;
+  /** Makes the instance be as the spec says, from nothing or from any earlier spec, and returns what is then so. Equal spec: touches nothing. */
+  ensure(spec: InstanceSpec, options: EnsureOptions): Promise<InstanceObserved>;
+  /** undefined when the backend has no such instance. */
+  inspect(id: string): Promise<InstanceObserved | undefined>;
+  /** Removes the instance and what belongs to it alone (its writable layer, its image's anonymous volumes). Absent: fine. */
+  remove(id: string, options: { signal: AbortSignal; stopTimeout: number }): Promise<void>;
+  /** Everything of this installation. */
+  list(): Promise<(Found & InstanceObserved)[]>;
+  /** Calls `onChange(id)` within a second or two of any change of power. Returns when aborted; throws DriverError when the backend goes away. `onReady` once listening. */
+  watch(onChange: (id: string) => void, signal: AbortSignal, onReady?: () => void): Promise<void>;
+  exec(id: string, spec: ExecSpec): Promise<ExecSession>;
+  /** Output of the instance's own program, oldest first, across restarts. */
+  logs(id: string, options: LogOptions): AsyncIterable<LogLine>;
+  /** A sample now, then about one a second until aborted. */
+  stats(id: string, signal: AbortSignal): AsyncIterable<Stats>;
+  /** Unpacks a tar stream into a directory inside the instance, running or not. */
+  writeFiles(id: string, directory: string, tar: Readable): Promise<void>;
+  /** A tar stream of a path inside the instance, running or not. Absent path: DriverError('bad_spec'). */
+  readFiles(id: string, path: string): Promise<Readable>;
+  /** A TCP connection to a port of a running instance. */
+  connect(id: string, instancePort: number): Promise<Duplex>;
+}
+
+export const computePort = port<ComputeDriver>('compute');
