@@ -15,6 +15,8 @@ export interface DockerOptions {
 
 export const LABEL_INSTALLATION = 'thecloud.installation';
 export const LABEL_ID = 'thecloud.id';
+/** On a Docker volume that keeps one image-declared VOLUME path of an instance: the instance's id. Such a volume has no LABEL_ID and is nobody's volume resource. */
+export const LABEL_INSTANCE = 'thecloud.instance';
 
 export class DockerClient {
   readonly docker: Dockerode;
