@@ -1,0 +1,34 @@
+// The list of contracts, and all that a client needs: it loads without Node, a database or a driver.
+import { events } from './services/event/contract.ts';
+import { images } from './services/image/contract.ts';
+import { instances } from './services/instance/contract.ts';
+import { instanceTypes } from './services/instance-type/contract.ts';
+import { operations } from './services/operation/contract.ts';
+import { snapshots } from './services/snapshot/contract.ts';
+import { sshKeys } from './services/ssh-key/contract.ts';
+import { systems } from './services/system/contract.ts';
+import { volumes } from './services/volume/contract.ts';
+import { vpcs } from './services/vpc/contract.ts';
+import type { Client } from './kernel/client.ts';
+
+export const contracts = {
+  event: events,
+  image: images,
+  instance: instances,
+  instanceType: instanceTypes,
+  operation: operations,
+  snapshot: snapshots,
+  sshKey: sshKeys,
+  system: systems,
+  volume: volumes,
+  vpc: vpcs,
+} as const;
+
+/** The typed client of the whole cloud, the same embedded and over a socket. */
+export type Cloud = Client<typeof contracts>;
+
+export * from './kernel/channel.ts';
+export * from './kernel/client.ts';
+export * from './kernel/contract.ts';
+export * from './kernel/errors.ts';
+export * from './kernel/wire.ts';

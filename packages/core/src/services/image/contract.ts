@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { action, channel, contract, crud, resource } from '../../kernel/contract.ts';
+
+/** As Docker and OCI registries write it: [host[:port]/]path[:tag][@digest]. */
+export const imageReference = z
+  .string()
+  .max(512)
+  .regex(
+    /^(?:[a-zA-Z0-9.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/,
+    'use an image reference such as debian:trixie or ghcr.io/acme/app:1',
+  );
+
+export const image = resource('image', {
+  summary: 'Images that instances start from',
+  description: "The backend's image store, which all tenants share, and the pulls under way.",
+  prefix: 'img',
+  reconciled: true,
+  stored: true,
+  spec: {},
+  status: {
+    references: z.array(z.string()).optional().meta({ description: 'Every name of the same content' }),
+    digest: z.string().optional().meta({ description: 'Content digest' }),
+    sizeBytes: z.int().optional().meta({ description: 'Size, bytes' }),
+    architecture: z.string().optional(),
+  },
+  states: ['pending', 'available', 'deleting', 'error'],
+  columns: ['name', 'state', 'sizeBytes', 'architecture', 'createdAt'],
+  wide: ['id', 'digest', 'reason'],
+});
+
+const standard = crud(image, { delete: { examples: [['image delete alpine:3.20', '']] } });
+export const images = contract(image, {
+  list: { ...standard.list, examples: [['image list', '']] },
+  get: { ...standard.get, examples: [['image get busybox', '']] },
+  delete: standard.delete,
+  pull: action(image, {
+    summary: 'Fetch an image from its registry',
+    description: 'An image that is already present is not pulled again, unless --always.',
+    target: false,
+    async: true,
+    input: {
+      reference: imageReference.meta({ description: 'Image reference', example: 'debian:trixie', cli: { positional: true } }),
+      always: z.boolean().default(false).meta({ description: 'Ask the registry even when the image is present' }),
+    },
+    examples: [['image pull debian:trixie', '']],
+  }),
+  import: channel(image, {
+    summary: 'Load an image from a file',
+    description: 'Takes a root file system as a tar archive, or an image archive as `docker save` writes it; gzip, xz and zstd are understood.',
+    target: false,
+    input: {
+      reference: imageReference.meta({ description: 'Name for the image', example: 'acme/base:1', cli: { positional: true } }),
+      command: z
+        .array(z.string())
+        .optional()
+        .meta({ description: 'Command of a root file system image', example: ['/bin/sh'] }),
+    },
+    output: image.output,
+    examples: [['image import acme/base:1 --file rootfs.tar.gz', '']],
+  }),
+});

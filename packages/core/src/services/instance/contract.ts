@@ -1,0 +1,303 @@
+import { z } from 'zod';
+import { action, channel, contract, crud, query, resource, stream } from '../../kernel/contract.ts';
+import { imageReference } from '../image/contract.ts';
+import { mountFrom, portFrom, splitWords } from './notation.ts';
+
+export const Port = z.strictObject({
+  hostAddress: z.union([z.ipv4(), z.ipv6()]).default('127.0.0.1').meta({ description: 'Address on the host' }),
+  hostPort: z.int().min(0).max(65_535).default(0).meta({ description: 'Port on the host; 0 chooses a free one once and keeps it' }),
+  instancePort: z.int().min(1).max(65_535).meta({ description: 'Port inside the instance' }),
+  protocol: z.enum(['tcp', 'udp']).default('tcp'),
+});
+const portField = z
+  .union([z.string(), Port])
+  .transform((value, context) => portFrom(value, (message) => context.addIssue(message)))
+  .pipe(Port);
+
+export const Mount = z.strictObject({
+  volume: z.string().min(1).meta({ ref: 'volume', description: 'Volume' }),
+  volumeId: z.string().optional(),
+  path: z
+    .string()
+    .max(4096)
+    .regex(/^\/[^:\0]*[^:/\0]$/, 'use an absolute path other than /, without a trailing slash'),
+  readOnly: z.boolean().default(false),
+});
+const mountField = z
+  .union([z.string(), Mount])
+  .transform((value, context): z.input<typeof Mount> => mountFrom(value, (message) => context.addIssue(message)))
+  .pipe(Mount);
+
+const commandField = z
+  .union([z.string(), z.array(z.string())])
+  .transform((value, context) => (typeof value === 'string' ? splitWords(value, (message) => context.addIssue(message)) : value))
+  .pipe(z.array(z.string()).min(1));
+
+const envField = z.record(
+  z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name has letters, digits and _ and does not begin with a digit'),
+  z.string(),
+);
+
+const allowRestart = z.boolean().default(false).meta({
+  description: 'A running instance may be stopped and started if the driver needs that; its file system, address and metadata stay',
+});
+
+const cloudInit = z.strictObject({
+  status: z.enum(['none', 'pending', 'running', 'done', 'error', 'recorded']).meta({ description: 'recorded: this driver runs no programs' }),
+  exitCode: z.int().optional(),
+  reason: z.string().optional(),
+  finishedAt: z.iso.datetime().optional(),
+});
+
+export const instance = resource('instance', {
+  summary: 'Machines: containers or virtual machines',
+  prefix: 'inst',
+  reconciled: true,
+  states: ['pending', 'running', 'stopped', 'paused', 'deleting', 'error'],
+  spec: {
+    image: imageReference.meta({ immutable: true, description: 'Image to start from', example: 'busybox', cli: { char: 'i' } }),
+    type: z
+      .string()
+      .default('small')
+      .meta({ immutable: true, description: 'Instance type, see `cloud instance-type list`', example: 'small', cli: { char: 't' } }),
+    vpc: z.string().min(1).meta({ immutable: true, ref: 'vpc', description: 'VPC to be in' }),
+    command: commandField
+      .optional()
+      .meta({ description: "Replaces the image's command; split into words as a shell does, without a shell", example: 'sleep 1h' }),
+    entrypoint: commandField.optional().meta({ description: "Replaces the image's entrypoint" }),
+    env: envField.default({}).meta({ description: 'Environment, NAME=value', example: { MODE: 'dev' }, cli: { char: 'e' } }),
+    ports: z
+      .array(portField)
+      .max(100)
+      .default([])
+      .meta({
+        description: 'Publish [address:][hostPort:]port[/udp] on the host; address 127.0.0.1 and a free port when absent',
+        example: ['8080:80'],
+        cli: { flag: 'publish', char: 'p' },
+      }),
+    volumes: z
+      .array(mountField)
+      .max(26)
+      .default([])
+      .meta({ immutable: true, description: 'Attach volume:/path[:ro]', example: ['data:/data'], cli: { flag: 'volume', char: 'v' } }),
+    sshKeys: z
+      .array(z.string())
+      .max(64)
+      .default([])
+      .meta({ immutable: true, ref: 'ssh-key', weak: true, description: 'SSH keys that may log in as root', cli: { flag: 'ssh-key' } }),
+    metadata: z
+      .record(z.string().min(1).max(128), z.string().max(4096))
+      .default({})
+      .meta({ description: 'Metadata, key=value', example: { owner: 'ops' } }),
+    userData: z
+      .string()
+      .max(65_536)
+      .optional()
+      .meta({ immutable: true, description: 'Cloud-init user data: a #! script or #cloud-config, run once at first boot', cli: { file: true } }),
+    restartPolicy: z.enum(['always', 'on-failure', 'never']).default('always').meta({ description: 'What to do when the program ends by itself' }),
+    stopTimeout: z.int().min(0).max(3600).default(10).meta({ description: 'Seconds between the stop signal and the kill' }),
+    desiredState: z
+      .enum(['running', 'stopped', 'paused'])
+      .default('running')
+      .meta({ immutable: true, description: 'What the instance is meant to be', cli: { hidden: true } }),
+  },
+  status: {
+    address: z.string().optional().meta({ description: 'Private address' }),
+    cpus: z.number().optional(),
+    memoryMiB: z.int().optional(),
+    exitCode: z.int().optional().meta({ description: 'Exit code of the last run' }),
+    startedAt: z.iso.datetime().optional(),
+    restarts: z.int().optional().meta({ description: 'Restarts by self-healing' }),
+    cloudInit: cloudInit.optional(),
+  },
+  columns: ['name', 'state', 'type', 'image', 'address', 'ports', 'vpc', 'createdAt'],
+  wide: ['id', 'restarts', 'volumes', 'reason'],
+  quota: () => ({ instances: 1 }),
+});
+
+const standard = crud(instance, {
+  create: {
+    description:
+      'Answers when the instance is running (with --no-wait: when it is accepted). Without --vpc it is in the VPC `default`, which is made when needed.',
+    input: { vpc: z.string().min(1).optional().meta({ ref: 'vpc', description: 'VPC to be in; `default` when absent' }) },
+    examples: [
+      ['instance create web --image busybox --command "httpd -f -h /www" --publish 8080:80', ''],
+      ['instance create db --image postgres:17 --vpc prod --volume data:/var/lib/postgresql/data --env POSTGRES_PASSWORD=secret', ''],
+      ['instance create vm --image debian:trixie --type medium --ssh-key laptop --user-data @setup.yaml', ''],
+    ],
+  },
+  update: {
+    input: { allowRestart },
+    examples: [
+      ['instance update web --env MODE=prod --yes', 'restart it if that is needed'],
+      ['instance update web --label tier=front', ''],
+    ],
+  },
+});
+
+const verb = (name: string, summary: string, meaning: string) => action(instance, { summary, async: true, examples: [[`instance ${name} web`, meaning]] });
+
+export const LogEntry = z.strictObject({
+  time: z.iso.datetime(),
+  stream: z.enum(['stdout', 'stderr']),
+  text: z.string(),
+});
+export const StatsSample = z.strictObject({
+  time: z.iso.datetime(),
+  cpu: z.number().meta({ description: 'Cores in use' }),
+  memoryBytes: z.number(),
+  memoryLimitBytes: z.number(),
+  networkReceivedBytes: z.number(),
+  networkSentBytes: z.number(),
+  blockReadBytes: z.number(),
+  blockWrittenBytes: z.number(),
+  pids: z.int(),
+});
+
+export const instances = contract(instance, {
+  ...standard,
+  list: {
+    ...standard.list,
+    examples: [
+      ['instance list', ''],
+      ['instance list --label tier=front --output json', ''],
+      ['instance list --watch', 'until Ctrl-C'],
+    ],
+  },
+  start: verb('start', 'Start a stopped instance', ''),
+  stop: action(instance, {
+    summary: 'Stop an instance; it keeps its address, volumes and file system',
+    async: true,
+    input: { timeout: z.int().min(0).max(3600).optional().meta({ description: 'Seconds before it is killed; default: its stopTimeout' }) },
+    examples: [['instance stop web', '']],
+  }),
+  restart: verb('restart', 'Stop and start an instance', ''),
+  pause: verb('pause', 'Freeze an instance in memory', ''),
+  resume: verb('resume', 'Let a paused instance go on', ''),
+  resize: action(instance, {
+    summary: 'Change the instance type',
+    async: true,
+    input: { type: z.string().meta({ description: 'New instance type', example: 'medium', cli: { char: 't' } }), allowRestart },
+    examples: [['instance resize web --type medium', '']],
+  }),
+  attachVolume: action(instance, {
+    summary: 'Add a volume',
+    internal: true,
+    async: true,
+    input: { volume: z.string().meta({ ref: 'volume' }), path: Mount.shape.path, readOnly: z.boolean().default(false), allowRestart },
+  }),
+  detachVolume: action(instance, {
+    summary: 'Take a volume away',
+    internal: true,
+    async: true,
+    input: { volume: z.string().meta({ ref: 'volume' }), allowRestart },
+  }),
+  wait: query(instance, {
+    summary: 'Wait until an instance is in a state',
+    input: {
+      for: z
+        .enum(['running', 'stopped', 'paused', 'error', 'deleted', 'cloud-init'])
+        .default('running')
+        .meta({ description: 'State to wait for; cloud-init: first boot is done' }),
+      timeout: z.int().min(0).max(86_400).default(300).meta({ description: 'Seconds' }),
+    },
+    examples: [['instance wait web --for cloud-init --timeout 120', '']],
+  }),
+  exec: channel(instance, {
+    summary: 'Run a program inside an instance',
+    input: {
+      command: z
+        .array(z.string())
+        .min(1)
+        .meta({ description: 'Program and arguments', example: ['sh'], cli: { positional: true } }),
+      tty: z
+        .boolean()
+        .default(false)
+        .meta({ description: 'Give it a terminal', cli: { hidden: true } }),
+      stdin: z
+        .boolean()
+        .default(true)
+        .meta({ description: 'Connect standard input', cli: { hidden: true } }),
+      env: envField.default({}).meta({ description: 'Environment, NAME=value', cli: { char: 'e' } }),
+      user: z
+        .string()
+        .optional()
+        .meta({ description: 'User name or id', cli: { char: 'u' } }),
+      workdir: z
+        .string()
+        .optional()
+        .meta({ description: 'Working directory', cli: { char: 'w' } }),
+      columns: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .optional()
+        .meta({ cli: { hidden: true } }),
+      rows: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .optional()
+        .meta({ cli: { hidden: true } }),
+    },
+    output: z.strictObject({ exitCode: z.int() }),
+    examples: [
+      ['instance exec web -- ls -l /', ''],
+      ['instance exec web -- sh', 'an interactive shell'],
+    ],
+  }),
+  connect: channel(instance, {
+    summary: 'Open a TCP connection to a port of an instance',
+    input: {
+      port: z
+        .int()
+        .min(1)
+        .max(65_535)
+        .meta({ description: 'Port inside the instance', cli: { positional: true } }),
+    },
+    output: z.strictObject({}),
+    examples: [['instance connect db 5432', 'standard input and output are the connection']],
+  }),
+  upload: channel(instance, {
+    summary: 'Unpack a tar archive inside an instance',
+    input: { path: z.string().min(1).meta({ description: 'Directory to unpack in' }) },
+    output: z.strictObject({}),
+  }),
+  download: channel(instance, {
+    summary: 'Read a path inside an instance as a tar archive',
+    input: { path: z.string().min(1).meta({ description: 'File or directory' }) },
+    output: z.strictObject({}),
+  }),
+  logs: stream(instance, {
+    summary: "Show what an instance's program wrote",
+    input: {
+      follow: z
+        .boolean()
+        .default(false)
+        .meta({ description: 'Go on until Ctrl-C', cli: { char: 'f' } }),
+      tail: z
+        .int()
+        .min(0)
+        .max(1_000_000)
+        .optional()
+        .meta({ description: 'Only the last n lines', cli: { char: 'n' } }),
+      since: z
+        .string()
+        .regex(/^(\d+(ms|s|m|h|d)|\d{4}-\d{2}-\d{2}T.+)$/, 'use a duration such as 10m, or a time such as 2026-01-31T10:00:00Z')
+        .optional()
+        .meta({ description: 'Only since a duration ago (10m) or a time (RFC 3339)' }),
+      cloudInit: z.boolean().default(false).meta({ description: "Cloud-init's output at first boot instead" }),
+    },
+    output: LogEntry,
+    examples: [
+      ['instance logs web --follow', ''],
+      ['instance logs web --cloud-init', 'what first boot did'],
+    ],
+  }),
+  stats: stream(instance, {
+    summary: 'Show what an instance uses',
+    input: { samples: z.int().min(1).optional().meta({ description: 'End after so many samples, about one a second' }) },
+    output: StatsSample,
+    examples: [['instance stats web --samples 1', '']],
+  }),
+});
