@@ -1,6 +1,7 @@
 // The image port: the backend's own image store, which the whole host shares.
 import type { Readable } from 'node:stream';
 import { type Driver, port } from '../../kernel/driver.ts';
+import { DriverError } from '../../kernel/errors.ts';
 
 export interface ImageObserved {
   /** The first of its references, normalised: `alpine:3.20`, `ghcr.io/acme/app:1`. */
@@ -38,3 +39,15 @@ export interface ImageDriver extends Driver {
 }
 
 export const imagePort = port<ImageDriver>('image');
+
+const REFERENCE =
+  /^(?:[a-z0-9.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
+
+/** The one spelling of a reference: a tag or digest always, Docker Hub's own prefixes never (`docker.io/library/alpine` → `alpine:latest`). Malformed: DriverError('bad_spec'). */
+export function normaliseReference(reference: string): string {
+  if (!REFERENCE.test(reference)) {
+    throw new DriverError('bad_spec', `"${reference}" is not an image reference; one looks like alpine:3.20 or ghcr.io/acme/app:1`);
+  }
+  const short = reference.replace(/^(?:index\.)?docker\.io\//, '').replace(/^library\//, '');
+  return short.includes('@') || short.slice(short.lastIndexOf('/') + 1).includes(':') ? short : `${short}:latest`;
+}

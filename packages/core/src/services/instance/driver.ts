@@ -39,11 +39,11 @@ export interface InstanceSpec {
   id: string;
   /** Host name, and the name under which other instances of the VPC resolve it. */
   name: string;
-  /** Image reference, already present in the backend's image store (see ImageDriver.ensure). */
+  /** Image reference, already present in the backend's image store (see ImageDriver.ensure). Cannot change over an instance's life: DriverError('bad_spec'). */
   image: string;
   /** Replaces the image's command; its entrypoint stays. */
   command: string[] | undefined;
-  /** Replaces the image's entrypoint. */
+  /** Replaces the image's entrypoint, and with it the image's command. */
   entrypoint: string[] | undefined;
   env: Record<string, string>;
   /** CPU cores as a fraction, e.g. 0.5. */
@@ -56,7 +56,10 @@ export interface InstanceSpec {
   ports: PortMapping[];
   mounts: VolumeMount[];
   power: 'running' | 'stopped' | 'paused';
-  /** Changes when the user asks for a restart: an instance that was started under another token is stopped and started once. */
+  /**
+   * The ISO time of the user's last request to restart, or '' when there was none. An instance that should run and was started
+   * before that time is stopped and started once; what else happened since (a crash, a resize) asks for no second one.
+   */
   restartToken: string;
   /** Seconds between the polite stop signal and the kill. */
   stopTimeout: number;
@@ -80,7 +83,7 @@ export interface EnsureOptions {
   signal: AbortSignal;
   /**
    * Whether a running instance may be stopped and started for what cannot change live (mounts, ports, env, command).
-   * When false and that is needed, the driver changes nothing and throws DriverError('busy').
+   * When false and that is needed, the driver changes nothing and throws DriverError('busy'). A restart asked for by `restartToken` needs no further leave.
    * Its file system, address and identity survive either way.
    */
   allowRestart: boolean;
@@ -156,11 +159,11 @@ export interface ComputeDriver extends Driver {
   /** Calls `onChange(id)` within a second or two of any change of power. Returns when aborted; throws DriverError when the backend goes away. `onReady` once listening. */
   watch(onChange: (id: string) => void, signal: AbortSignal, onReady?: () => void): Promise<void>;
   exec(id: string, spec: ExecSpec): Promise<ExecSession>;
-  /** Output of the instance's own program, oldest first, across restarts. */
+  /** Output of the instance's own program, oldest first, across restarts. `follow` ends when aborted or when the instance is removed. */
   logs(id: string, options: LogOptions): AsyncIterable<LogLine>;
-  /** A sample now, then about one a second until aborted. */
+  /** A sample now, then about one a second until aborted or no longer running. Not running at the call: DriverError('bad_spec'). */
   stats(id: string, signal: AbortSignal): AsyncIterable<Stats>;
-  /** Unpacks a tar stream into a directory inside the instance, running or not. */
+  /** Unpacks a tar stream into an existing directory inside the instance, running or not. No such directory: DriverError('bad_spec'). */
   writeFiles(id: string, directory: string, tar: Readable): Promise<void>;
   /** A tar stream of a path inside the instance, running or not. Absent path: DriverError('bad_spec'). */
   readFiles(id: string, path: string): Promise<Readable>;
