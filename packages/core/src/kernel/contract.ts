@@ -313,8 +313,6 @@ interface ActionDefinition<I extends Shape, O> {
   description?: string;
   input?: I;
   output?: O;
-  /** Default true: `cloud queue send <queue>`. */
-  target?: boolean;
   async?: boolean;
   destructive?: boolean;
   internal?: boolean;
@@ -326,6 +324,7 @@ type ObjectOf<I extends Shape> = z.ZodType<Out<I>, In<I>>;
 function define<K extends Kind>(kind: K) {
   return <R extends Resource, const I extends Shape = Record<never, never>, O extends z.ZodType = R['output'], const T extends boolean = true>(
     of: R,
+    /** `target` is true by default: `cloud queue send <queue>`. */
     definition: ActionDefinition<I, O> & { target?: T },
   ): Operation<K, ObjectOf<I>, O, T> => ({
     ...defaults,

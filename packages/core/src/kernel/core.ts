@@ -1,0 +1,48 @@
+// What the transports see of the cloud: one way in for each kind of operation, and its end of life.
+import type { Principal } from './authorize.ts';
+import type { Channel } from './channel.ts';
+
+export interface Invocation {
+  /** Resource name: `ssh-key`. */
+  service: string;
+  operation: string;
+  target?: string | undefined;
+  input: unknown;
+  /** Absent: `unauthenticated`. */
+  principal: Principal | undefined;
+  /** Name or id; the principal's own when absent. */
+  tenant?: string | undefined;
+  ifMatch?: number | undefined;
+  idempotencyKey?: string | undefined;
+  /** Made up when absent. */
+  requestId?: string | undefined;
+  /** Where the call came from (address, `socket`, `embedded`), for the audit. */
+  source?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Answer {
+  /** The same object for the same state, so that a transport may keep its serialised form (WeakMap). Never to be changed. */
+  value: unknown;
+  /** Of an asynchronous write. */
+  operation?: string;
+  /** Of an answer that is one stored resource: its ETag. */
+  generation?: number;
+  /** An earlier answer to the same idempotency key. */
+  replayed?: boolean;
+}
+
+/** Every method rejects with a Fault and with nothing else. */
+export interface Core {
+  readonly installation: string;
+  readonly version: string;
+  readonly dataDir: string;
+  invoke(invocation: Invocation): Promise<Answer>;
+  /** Resolves when the stream is authorised and open; ends when the signal aborts or the iterator returns. */
+  stream(invocation: Invocation): Promise<AsyncIterable<unknown>>;
+  channel(invocation: Invocation): Promise<Channel>;
+  /** For `/metrics`: totals since start, by service, operation and outcome (`ok` or the error code). */
+  metrics(): { calls: { service: string; operation: string; outcome: string; count: number; seconds: number }[]; queued: Record<string, number> };
+  /** Stops controllers at a safe point, ends streams, closes the database and gives the data directory free. Twice is once. */
+  close(): Promise<void>;
+}
