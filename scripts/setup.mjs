@@ -1,0 +1,111 @@
+#!/usr/bin/env node
+// From a fresh clone to ready: packages (and with them Node 24), build, Docker Engine, images. Each step looks first and
+// does only what is missing, so running it again costs a fraction of a second.
+
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ensureDocker } from './docker.mjs';
+import { ensureProductImages, ensureTestImages } from './images.mjs';
+import { childEnv, lastLines, must, npm, report, root, run, Stop, step } from './terminal.mjs';
+
+const oldestNode = [22, 19];
+
+/**
+ * Makes ready what the caller needs; throws a `Stop` where it cannot.
+ * @param {{ build?: boolean, docker?: boolean, images?: 'product' | 'test' | 'none' }} [wanted] everything the product needs unless told otherwise
+ */
+export async function setUp({ build = true, docker = true, images = 'product' } = {}) {
+  await ensurePackages();
+  await ensureNode();
+  if (build) await ensureBuild();
+  if (docker) await ensureDocker();
+  if (docker && images === 'product') await ensureProductImages();
+  if (docker && images === 'test') await ensureTestImages();
+}
+
+async function ensurePackages() {
+  if (packagesAreCurrent()) return;
+  await step('npm packages', async () => {
+    const [command, args] = npm();
+    const { code, output } = await run(command, [...args, 'ci', '--loglevel=error', '--no-progress'], { env: process.env });
+    if (code === 127) throw new Stop('npm is not on the PATH.', { hint: 'sudo apt-get install npm' });
+    if (code !== 0) throw new Stop(`\`npm ci\` failed with exit code ${code}.`, { detail: lastLines(output, 30) });
+    if (!packagesAreCurrent()) throw new Stop('`npm ci` succeeded, but node_modules does not match package-lock.json.');
+  });
+}
+
+/** Compares what npm says it installed with what the lockfile asks for: right also after an install by hand. */
+function packagesAreCurrent() {
+  const installed = lockOf(join(root, 'node_modules', '.package-lock.json'));
+  if (!installed) return false;
+  const wanted = lockOf(join(root, 'package-lock.json')) ?? {};
+  return Object.entries(wanted)
+    .filter(([path]) => path.includes('node_modules/'))
+    .every(([path, { version, resolved, optional, peer }]) => {
+      const there = installed[path];
+      return there ? there.version === version && (version !== undefined || there.resolved === resolved) : optional || peer;
+    });
+}
+
+/** @param {string} file @returns {Record<string, { version?: string, resolved?: string, optional?: boolean, peer?: boolean }> | undefined} */
+function lockOf(file) {
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : undefined;
+}
+
+/** The packages bring Node 24 for Linux on x64; any other machine has to have a Node that is new enough. */
+async function ensureNode() {
+  if (existsSync(join(root, 'node_modules', '.bin', 'node'))) return;
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major > /** @type {number} */ (oldestNode[0]) || (major === oldestNode[0] && minor >= /** @type {number} */ (oldestNode[1]))) return;
+  throw new Stop(`Node ${oldestNode.join('.')} or newer is needed on ${process.platform}-${process.arch}; this is ${process.versions.node}.`, {
+    hint: 'Install Node 24 and run the same command again.',
+  });
+}
+
+async function ensureBuild() {
+  const stamp = join(root, 'node_modules', '.cache', 'thecloud', 'build');
+  const sources = fingerprint();
+  if (existsSync(join(root, 'packages', 'cli', 'dist')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return;
+  await step('build', async () => {
+    const [command, args] = npm();
+    await must(command, [...args, 'run', 'build', '--loglevel=error'], { env: childEnv, failure: 'The build failed.' });
+    mkdirSync(dirname(stamp), { recursive: true });
+    writeFileSync(stamp, sources);
+  });
+}
+
+/** Changes whenever a file that the build reads may have changed: paths, sizes and times, not contents. */
+function fingerprint() {
+  const hash = createHash('sha256');
+  const visit = (/** @type {string} */ path) => {
+    const info = statSync(path, { throwIfNoEntry: false });
+    if (info?.isDirectory()) {
+      for (const name of readdirSync(path).sort()) if (!skipped.has(name)) visit(join(path, name));
+    } else if (info && !path.endsWith('.tsbuildinfo')) {
+      hash.update(`${path}\0${info.size}\0${info.mtimeMs}\n`);
+    }
+  };
+  for (const path of ['packages', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.base.json']) visit(join(root, path));
+  return hash.digest('hex');
+}
+const skipped = new Set(['node_modules', 'dist', '.turbo', 'oclif.manifest.json']);
+
+/** Words that ask for less or more: `--for test` adds the images of the tests, `--no-docker` leaves the engine out. @param {string[]} args */
+async function main(args) {
+  const since = Date.now();
+  const rest = args.filter((word, index) => word !== '--no-docker' && word !== '--for' && args[index - 1] !== '--for');
+  const purpose = args.includes('--for') ? args[args.indexOf('--for') + 1] : 'start';
+  if (rest.length > 0 || (purpose !== 'start' && purpose !== 'test')) {
+    throw new Stop(`Unknown: ${args.join(' ')}`, { hint: 'npm run setup -- [--for start|test] [--no-docker]', exit: 2 });
+  }
+  await setUp({ docker: !args.includes('--no-docker'), images: purpose === 'test' ? 'test' : 'product' });
+  process.stdout.write(`Ready (${((Date.now() - since) / 1000).toFixed(1)} s).\n`);
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  main(process.argv.slice(2)).catch((error) => {
+    process.exitCode = report(error);
+  });
+}
