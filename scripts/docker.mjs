@@ -1,7 +1,7 @@
 // Docker Engine, from absent to ready: found running, started, or installed from Debian's or Ubuntu's own packages.
 // Where that is not ours to do, it says exactly what to type; it never carries on without an engine.
 
-import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultSocket, engineAddress, probe } from './engine.mjs';
 import { detach, exitCode, lastLines, run, Stop, sleep, step, tail } from './terminal.mjs';
@@ -96,12 +96,28 @@ async function start(become) {
     // The package may have started it through its init script a moment ago.
     const already = await answersWithin(1_500);
     if (already) return already;
+    const stale = stalePidFiles();
+    if (stale.length > 0) await root([...become, 'rm', '-f', ...stale], byHand);
     const log = process.env.CLOUD_DOCKERD_LOG ?? '/var/log/dockerd.log';
     const args = process.env.CLOUD_DOCKERD_ARGS?.split(' ').filter(Boolean) ?? [];
     const words = become.length === 0 ? ['dockerd', ...args] : [...become, 'sh', '-c', `exec dockerd >>'${log}' 2>&1`];
     const daemon = detach(/** @type {string} */ (words[0]), words.slice(1), become.length === 0 ? log : '/dev/null');
     return await ready(() => daemon.ended, log);
   });
+}
+
+/**
+ * A machine that was restored from a snapshot may keep the process ids of an engine that no longer runs. When another
+ * process has such an id by now, dockerd refuses to start, or waits for a containerd that is not there.
+ */
+export function stalePidFiles(files = { dockerd: '/var/run/docker.pid', containerd: '/var/run/docker/containerd/containerd.pid' }) {
+  return Object.entries(files)
+    .filter(([program, file]) => {
+      if (!existsSync(file)) return false;
+      const comm = `/proc/${readFileSync(file, 'utf8').trim()}/comm`;
+      return existsSync(comm) && readFileSync(comm, 'utf8').trim() !== program;
+    })
+    .map(([, file]) => file);
 }
 
 /** Waits until the engine answers. @param {() => string | undefined} ended @param {string} log a file, or the command that shows it */

@@ -1,18 +1,22 @@
 // The few calls to the Docker Engine API that setting up needs, over its socket: the engine is always there when
 // instances can run, the `docker` command is not (Debian packages it apart).
 
+import { existsSync } from 'node:fs';
 import { request } from 'node:http';
 import { Stop } from './terminal.mjs';
 
 export const defaultSocket = '/var/run/docker.sock';
 
 /**
- * Where the engine listens: DOCKER_HOST (unix:// or tcp://), else the usual socket.
+ * Where the engine listens: DOCKER_HOST (unix:// or tcp://), else the system's socket, else this user's rootless one.
  * @returns {{ socketPath: string } | { host: string, port: number }}
  */
 export function engineAddress() {
   const given = process.env.DOCKER_HOST;
-  if (!given) return { socketPath: defaultSocket };
+  if (!given) {
+    const rootless = `${process.env.XDG_RUNTIME_DIR ?? ''}/docker.sock`;
+    return { socketPath: !existsSync(defaultSocket) && process.env.XDG_RUNTIME_DIR && existsSync(rootless) ? rootless : defaultSocket };
+  }
   if (given.startsWith('unix://')) return { socketPath: given.slice('unix://'.length) };
   const match = /^(?:tcp|http):\/\/([^:/]+):(\d+)\/?$/.exec(given);
   if (!match?.[1]) throw new Stop(`DOCKER_HOST is "${given}", which is neither unix:///path nor tcp://host:port.`, { hint: 'unset DOCKER_HOST' });

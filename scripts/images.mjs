@@ -20,7 +20,7 @@ import { lastLines, root, run, Stop, sleep, step } from './terminal.mjs';
  * @property {Record<string, string>} [programs] needed for building: command → Debian package
  */
 
-const labels = { recipe: 'org.thecloud.image.recipe', origin: 'org.thecloud.image.origin' };
+const labels = { recipe: 'thecloud.image.recipe', origin: 'thecloud.image.origin' };
 
 /** @type {Recipe} */
 const busybox = { folder: 'busybox', names: ['busybox:latest'], official: true };
