@@ -1,0 +1,178 @@
+#!/usr/bin/env node
+// `npm start`: set-up, the daemon, then the main job before one's eyes: a network, a volume and an instance with both,
+// made (or found from last time) by the same `./cloud` commands that everybody types, and a request that it answers.
+
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { setUp } from './setup.mjs';
+import { bold, cyan, dim, exitCode, green, indent, report, root, run, Stop, seconds, sleep } from './terminal.mjs';
+
+const vpc = ['vpc', 'create', 'hello', '--cidr', '10.77.0.0/16'];
+const volume = ['volume', 'create', 'hello-data', '--size', '1'];
+const instance = [
+  ...['instance', 'create', 'hello-web', '--image', 'busybox', '--type', 'nano', '--vpc', 'hello', '--volume', 'hello-data:/data'],
+  ...['--publish', '127.0.0.1:0:80', '--user-data', '@examples/hello/user-data.sh', '--command', 'httpd -f -h /data'],
+];
+
+/**
+ * @typedef {object} Instance what is used here of `instance get --output json`
+ * @property {string} state
+ * @property {string} [reason]
+ * @property {string} [address]
+ * @property {{ hostAddress: string, hostPort: number, instancePort: number }[]} [ports]
+ * @property {{ status: string, exitCode?: number }} [cloudInit]
+ */
+
+/** Runs a command for its answer. @param {string[]} words */
+const quietly = (words) => run(join(root, 'cloud'), [...words, '--output', 'json']);
+
+/** Runs a command as if it were typed here. @param {string[]} words */
+async function show(words) {
+  process.stdout.write(`\n${cyan('$')} ${bold(['./cloud', ...words.map(quoted)].join(' '))}\n`);
+  const { code, output } = await run(join(root, 'cloud'), words, { show: true });
+  if (code !== 0) {
+    throw new Stop(`That command failed with exit code ${code}.`, { hint: 'What the daemon has to say:\n  ./cloud daemon logs', exit: code });
+  }
+  return output;
+}
+
+const quoted = (/** @type {string} */ word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+/**
+ * The resource of that name as it is, or undefined. Anything but "there is none" is a failure.
+ * @param {string} kind
+ * @param {string} name
+ */
+async function find(kind, name) {
+  const { code, output, stdout } = await quietly([kind, 'get', name]);
+  if (code === 0) return JSON.parse(stdout);
+  if (code === 4) return undefined;
+  throw new Stop(`\`./cloud ${kind} get ${name}\` failed with exit code ${code}.`, { detail: output, hint: './cloud daemon logs', exit: code });
+}
+
+/** @param {string[]} create the command that makes it, `<kind> create <name> …` @returns {Promise<boolean>} whether it was there */
+async function ensure(create) {
+  const [kind = '', , name = ''] = create;
+  const there = await find(kind, name);
+  if (there === undefined) await show(create);
+  else process.stdout.write(`\n${green('✓')} ${kind} ${bold(name)} is there from an earlier run.\n`);
+  return there !== undefined;
+}
+
+/** Brings the instance to running, whatever an earlier run or its user left. @returns {Promise<{ web: Instance, existed: boolean }>} */
+async function ensureInstance() {
+  let web = await find('instance', 'hello-web');
+  if (web?.state === 'deleting') {
+    await show(['instance', 'wait', 'hello-web', '--state', 'deleted']);
+    web = undefined;
+  }
+  const existed = await ensure(instance);
+  web = await find('instance', 'hello-web');
+  if (web?.state === 'stopped') await show(['instance', 'start', 'hello-web']);
+  if (web?.state === 'paused') await show(['instance', 'resume', 'hello-web']);
+  if (web?.state === 'pending') await show(['instance', 'wait', 'hello-web', '--state', 'running']);
+  web = /** @type {Instance} */ (await find('instance', 'hello-web'));
+  if (web.state !== 'running') {
+    throw new Stop(`hello-web is ${web.state}${web.reason ? `: ${web.reason}` : ''}.`, {
+      hint: 'See its output, then make it anew (the volume stays):\n  ./cloud instance logs hello-web\n  ./cloud instance delete hello-web --yes && npm start',
+    });
+  }
+  return { web, existed };
+}
+
+/** The body that the URL answers with; tries for some seconds, as a server that just started may not listen yet. @param {string} url */
+async function fetchPage(url) {
+  const until = Date.now() + 15_000;
+  for (;;) {
+    const answer = await request(url);
+    if (typeof answer !== 'string') {
+      if (answer.status === 200) return answer.body;
+      throw new Stop(`${url} answered ${answer.status}, not 200.`, { detail: answer.body, hint: './cloud instance logs hello-web --cloud-init' });
+    }
+    if (Date.now() > until) throw new Stop(`${url} does not answer: ${answer}`, { hint: './cloud instance logs hello-web' });
+    await sleep(100);
+  }
+}
+
+/** @param {string} url @returns {Promise<{ status: number, body: string } | string>} the answer, or why there is none */
+function request(url) {
+  return new Promise((resolve) => {
+    const outgoing = get(url, { timeout: 5_000 }, (answer) => {
+      let body = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (text) => {
+        body += text;
+      });
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }));
+      answer.on('error', (error) => resolve(error.message));
+    });
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 5 s')));
+    outgoing.on('error', (error) => resolve(error.message));
+  });
+}
+
+/** @param {string[]} words */
+function parse(words) {
+  if (words.length === 0) return 'docker';
+  const given = words[0]?.startsWith('--driver=') ? [words[0].slice('--driver='.length), ...words.slice(1)] : words[0] === '--driver' ? words.slice(1) : [];
+  if (given.length === 1 && (given[0] === 'docker' || given[0] === 'memory')) return given[0];
+  throw new Stop(`Unknown: ${words.join(' ')}`, { hint: 'npm start -- [--driver docker|memory]', exit: 2 });
+}
+
+/** @param {string} driver */
+async function setUpFor(driver) {
+  try {
+    await setUp({ docker: driver === 'docker' });
+  } catch (error) {
+    if (error instanceof Stop && error.exit === exitCode.unavailable) {
+      error.hint = `${error.hint ?? ''}\nTo see the control plane without real instances:\n  npm start -- --driver memory`;
+    }
+    throw error;
+  }
+}
+
+/** @param {string[]} words */
+async function main(words) {
+  const since = Date.now();
+  const driver = parse(words);
+  await setUpFor(driver);
+  await show(['daemon', 'start', '--driver', driver]);
+  const found = [await ensure(vpc), await ensure(volume)];
+  const { web, existed } = await ensureInstance();
+  await show(['instance', 'get', 'hello-web']);
+
+  const port = web.ports?.find((each) => each.instancePort === 80);
+  const url = port ? `http://${port.hostAddress}:${port.hostPort}/` : undefined;
+  if (driver === 'docker') {
+    if (!url) throw new Stop('hello-web has no published port 80.', { hint: './cloud instance get hello-web --output yaml' });
+    process.stdout.write(`\n${cyan('$')} ${bold(`curl ${url}`)}\n${await fetchPage(url)}`);
+  }
+
+  const anew = [...found, existed].every(Boolean) ? 'Everything was there from an earlier run; nothing was made anew.' : '';
+  const answers = url && driver === 'docker' ? `answers at ${url}` : 'is only recorded: the memory driver runs nothing, so no request was made';
+  process.stdout.write(`
+${green('✓')} ${bold('It works.')} ${dim(`(${seconds(since)})`)} ${anew}
+  vpc       hello       10.77.0.0/16, a network of its own
+  volume    hello-data  1 GiB, outlives the instance
+  instance  hello-web   ${web.address ?? ''} ${answers}
+
+Try next:
+${indent(next(driver).join('\n'))}
+`);
+}
+
+/** @param {string} driver */
+function next(driver) {
+  const everywhere = ['./cloud instance list', './cloud event list', './cloud system info', './cloud --help'];
+  const real = [
+    './cloud instance exec hello-web -- sh',
+    './cloud instance stats hello-web',
+    './cloud instance delete hello-web --yes && npm start   # a new instance, the same data',
+  ];
+  const end = './cloud daemon stop                                      # instances go on running';
+  return driver === 'docker' ? [...real, ...everywhere, end] : [...everywhere, './cloud daemon stop'];
+}
+
+main(process.argv.slice(2)).catch((error) => {
+  process.exitCode = report(error);
+});
