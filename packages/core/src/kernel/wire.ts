@@ -31,7 +31,7 @@ export const targetParameter = (service: string): string => service.replaceAll('
 export function routeOf(contract: Contract, name: string, operation: Operation): Route {
   const collection = `${API_PREFIX}/${contract.resource.plural}`;
   const item = `${collection}/{${targetParameter(contract.resource.name)}}`;
-  switch (operation.standard) {
+  switch (operation.standard ?? named(name, operation)) {
     case 'create':
       return { method: 'POST', path: collection, query: false };
     case 'list':
@@ -45,6 +45,12 @@ export function routeOf(contract: Contract, name: string, operation: Operation):
   }
   const path = `${operation.target ? item : collection}/${kebab(name)}`;
   return operation.kind === 'write' ? { method: 'POST', path, query: false } : { method: 'GET', path, query: true };
+}
+
+/** A service's own `list` and `get` have the routes of the standard ones. */
+function named(name: string, operation: Operation): 'list' | 'get' | undefined {
+  if (operation.kind !== 'read') return undefined;
+  return name === 'list' && !operation.target ? 'list' : name === 'get' && operation.target ? 'get' : undefined;
 }
 
 /** `attachVolume` → `attach-volume`. */
