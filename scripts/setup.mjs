@@ -26,37 +26,64 @@ export async function setUp({ build = true, docker = true, images = 'product' } 
 }
 
 async function ensurePackages() {
-  if (packagesAreCurrent()) return;
-  await step('npm packages', async () => {
-    const [command, args] = npm();
-    const { code, output } = await run(command, [...args, 'ci', '--loglevel=error', '--no-progress'], { env: process.env });
-    if (code === 127) throw new Stop('npm is not on the PATH.', { hint: 'sudo apt-get install npm' });
-    if (code !== 0) throw new Stop(`\`npm ci\` failed with exit code ${code}.`, { detail: lastLines(output, 30) });
-    if (!packagesAreCurrent()) throw new Stop('`npm ci` succeeded, but node_modules does not match package-lock.json.');
+  if (missingPackages().length === 0) return;
+  await step('npm packages', async (progress) => {
+    await installPackages();
+    // npm leaves an optional package out without a word when its download fails, and the tools' binaries are such packages.
+    if (missingPackages().length > 0) {
+      progress(`${missingPackages().length} did not arrive, once more`);
+      await installPackages();
+    }
+    const missing = missingPackages();
+    if (missing.length > 0) throw new Stop(`\`npm ci\` left out ${missing.join(', ')}.`, { hint: 'Look at the network, then run the same command again.' });
   });
 }
 
-/** Compares what npm says it installed with what the lockfile asks for: right also after an install by hand. */
-function packagesAreCurrent() {
-  const installed = lockOf(join(root, 'node_modules', '.package-lock.json'));
-  if (!installed) return false;
-  const wanted = lockOf(join(root, 'package-lock.json')) ?? {};
-  return Object.entries(wanted)
-    .filter(([path]) => path.includes('node_modules/'))
-    .every(([path, { version, resolved, optional, peer }]) => {
-      const there = installed[path];
-      return there ? there.version === version && (version !== undefined || there.resolved === resolved) : optional || peer;
-    });
+async function installPackages() {
+  const [command, args] = npm();
+  const { code, output } = await run(command, [...args, 'ci', '--loglevel=error', '--no-progress'], { env: process.env });
+  if (code === 127) throw new Stop('npm is not on the PATH.', { hint: 'sudo apt-get install npm' });
+  if (code !== 0) throw new Stop(`\`npm ci\` failed with exit code ${code}.`, { detail: lastLines(output, 30) });
 }
 
-/** @param {string} file @returns {Record<string, { version?: string, resolved?: string, optional?: boolean, peer?: boolean }> | undefined} */
+/**
+ * @typedef {{ version?: string, resolved?: string, optional?: boolean, peer?: boolean, os?: string[], cpu?: string[], libc?: string[] }} Locked
+ */
+
+/** Compares what npm says it installed with what the lockfile asks for on this machine: right also after an install by hand. */
+function missingPackages() {
+  const wanted = lockOf(join(root, 'package-lock.json')) ?? {};
+  const installed = lockOf(join(root, 'node_modules', '.package-lock.json')) ?? {};
+  return Object.entries(wanted)
+    .filter(([path, locked]) => {
+      if (!path.includes('node_modules/')) return false; // the workspaces themselves
+      const there = installed[path];
+      if (there) return there.version !== locked.version || (locked.version === undefined && there.resolved !== locked.resolved);
+      // What is optional without naming a platform belongs to packages for other platforms.
+      return !(locked.optional || locked.peer) || ((locked.os ?? locked.cpu) !== undefined && fitsHere(locked));
+    })
+    .map(([path]) => path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length));
+}
+
+/** @param {Locked} locked */
+function fitsHere({ os, cpu, libc }) {
+  const musl = process.platform === 'linux' && readdirSync('/lib').some((name) => name.startsWith('ld-musl-'));
+  return (os?.includes(process.platform) ?? true) && (cpu?.includes(process.arch) ?? true) && (libc?.includes(musl ? 'musl' : 'glibc') ?? true);
+}
+
+/** @param {string} file @returns {Record<string, Locked> | undefined} */
 function lockOf(file) {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : undefined;
 }
 
 /** The packages bring Node 24 for Linux on x64; any other machine has to have a Node that is new enough. */
 async function ensureNode() {
-  if (existsSync(join(root, 'node_modules', '.bin', 'node'))) return;
+  const own = join(root, 'node_modules', '.bin', 'node');
+  if (existsSync(own)) {
+    const { code, output } = await run(own, ['--version']);
+    if (code === 0) return;
+    throw new Stop('The Node that comes with the packages does not run here; it needs Linux with glibc.', { detail: output });
+  }
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > /** @type {number} */ (oldestNode[0]) || (major === oldestNode[0] && minor >= /** @type {number} */ (oldestNode[1]))) return;
   throw new Stop(`Node ${oldestNode.join('.')} or newer is needed on ${process.platform}-${process.arch}; this is ${process.versions.node}.`, {
