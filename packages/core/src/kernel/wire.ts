@@ -14,6 +14,8 @@ export const HEADER = {
   tenant: 'x-cloud-tenant',
   ifMatch: 'if-match',
   etag: 'etag',
+  /** `true` on an answer that was given before to the same idempotency key. */
+  replayed: 'idempotency-replayed',
 } as const;
 
 export interface Route {

@@ -37,8 +37,10 @@ export interface VolumeMount {
 /** All that the backend must know. Built by the controller from rows only; equal input means an equal instance. */
 export interface InstanceSpec {
   id: string;
-  /** Host name, and the name under which other instances of the VPC resolve it. */
+  /** The name under which other instances of the VPC resolve it. */
   name: string;
+  /** Host name inside the instance, when it is not `name`. */
+  hostname?: string;
   /** Image reference, already present in the backend's image store (see ImageDriver.ensure). Cannot change over an instance's life: DriverError('bad_spec'). */
   image: string;
   /** Replaces the image's command; its entrypoint stays. */

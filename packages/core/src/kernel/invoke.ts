@@ -1,0 +1,642 @@
+// The one way in. Every call of every service, embedded or over any transport, runs these steps in this order:
+//   1 operation  2 input  3 tenant  4 authorization  5 stored answer  6 preparation (waits for backends)  7 transaction:
+//   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
+// A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
+import { randomUUID } from 'node:crypto';
+import { authorize, type Principal } from './authorize.ts';
+import type { Channel } from './channel.ts';
+import { type Client, clientOf, type Request, type Transport } from './client.ts';
+import type { Clock } from './clock.ts';
+import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
+import { Loop } from './controller.ts';
+import type { Answer, Core, Invocation } from './core.ts';
+import { databaseFault } from './db.ts';
+import type { Driver } from './driver.ts';
+import { DriverError, Fault } from './errors.ts';
+import { hashOf, type IdempotencyKey, KEPT_MS, storeAnswer, storedAnswer } from './idempotency.ts';
+import type { Log } from './log.ts';
+import { nearest } from './near.ts';
+import { refFields, resolveRefs } from './resolve.ts';
+import type { Call, Preparation, Reconciliation, Rows, Service, ServiceContext, ServiceDefinition } from './service.ts';
+import { appendEvent, appendOperation, type Committed, Store, type Unit } from './store.ts';
+import { type Row, Table } from './table.ts';
+import { systemPrincipal } from './authorize.ts';
+import { validate } from './validate.ts';
+import { Views } from './view.ts';
+
+interface Bound {
+  contract: Contract;
+  service: Service<Contract>;
+  views: Views;
+  operations: Map<string, { operation: Operation; refs: ReturnType<typeof refFields> }>;
+  loop: Loop | undefined;
+  /** Answers to lists, by tenant and input, while nothing changed. */
+  lists: Map<string, { version: number; answer: Answer }>;
+}
+
+export interface KernelOptions {
+  store: Store;
+  definitions: readonly ServiceDefinition[];
+  drivers: Readonly<Record<string, Driver>>;
+  clock: Clock;
+  log: Log;
+  dataDir: string;
+  installation: string;
+  version: string;
+}
+
+const MOST_LISTS = 200;
+const PRUNE_MS = 60 * 60 * 1000;
+/** Ended operations, audit lines and events older than this go. */
+const HISTORY_MS = 30 * 24 * 60 * 60 * 1000;
+
+interface Frame {
+  bound: Bound;
+  name: string;
+  operation: Operation;
+  refs: ReturnType<typeof refFields>;
+  principal: Principal;
+  tenantId: string;
+  requestId: string;
+  input: Record<string, unknown>;
+  target: string | undefined;
+  signal: AbortSignal;
+}
+
+export class Kernel implements Core {
+  readonly installation: string;
+  readonly version: string;
+  readonly dataDir: string;
+  readonly #options: KernelOptions;
+  readonly #store: Store;
+  readonly #bound = new Map<string, Bound>();
+  readonly #stop = new AbortController();
+  readonly #metrics = new Map<string, { service: string; operation: string; outcome: string; count: number; seconds: number }>();
+  #inFlight = 0;
+  #drained: (() => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: KernelOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.installation = options.installation;
+    this.version = options.version;
+    this.dataDir = options.dataDir;
+    const startedAt = options.clock.now();
+    const context: ServiceContext = {
+      clock: options.clock,
+      log: options.log,
+      dataDir: options.dataDir,
+      installation: options.installation,
+      version: options.version,
+      startedAt,
+      drivers: options.drivers,
+      driver: (port) => {
+        const driver = options.drivers[port.name];
+        if (driver === undefined) throw new Error(`no driver for the ${port.name} port`);
+        return driver as never;
+      },
+      client: (tenantId, contracts) => this.clientFor(systemPrincipal(tenantId), contracts),
+      db: options.store.db,
+      onCommit: (listener) => options.store.onCommit(listener),
+    };
+    for (const definition of options.definitions) {
+      const { contract } = definition;
+      const service = definition.make(context);
+      const operations = new Map(Object.entries(contract.operations).map(([name, operation]) => [name, { operation, refs: refFields(operation) }]));
+      const loop =
+        service.controller === undefined
+          ? undefined
+          : new Loop({
+              contract,
+              controller: service.controller,
+              store: options.store,
+              clock: options.clock,
+              log: options.log,
+              client: (tenantId) => ((contracts: Contracts) => this.clientFor(systemPrincipal(tenantId), contracts)) as Reconciliation<Contract>['client'],
+            });
+      this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, lists: new Map() });
+    }
+    options.store.onCommit((committed) => this.#committed(committed));
+  }
+
+  /** Starts the controllers and the hourly clean-up. */
+  async start(): Promise<void> {
+    for (const { loop } of this.#bound.values()) await loop?.start();
+    void this.#pruneForever();
+  }
+
+  /** Migrations of the services, for `migrate` before the start. */
+  migrations(): { contract: Contract; migrations: Service<Contract>['migrations'] }[] {
+    return [...this.#bound.values()].map(({ contract, service }) => ({ contract, migrations: service.migrations }));
+  }
+
+  clientFor<C extends Contracts>(principal: Principal, contracts: C, source = 'internal'): Client<C> {
+    return clientOf(contracts, this.#transport((request) => invocationOf(request, principal, source)));
+  }
+
+  #transport(invocation: (request: Request) => Invocation): Transport {
+    const self = this;
+    return {
+      call: async (request) => structuredClone((await this.#invoke(invocation(request), true)).value),
+      async *stream(request) {
+        yield* await self.#open(invocation(request), 'stream', true);
+      },
+      channel: async (request) => (await this.#open(invocation(request), 'channel', true)) as Channel,
+    };
+  }
+
+  async invoke(invocation: Invocation): Promise<Answer> {
+    return this.#invoke(invocation, false);
+  }
+
+  async stream(invocation: Invocation): Promise<AsyncIterable<unknown>> {
+    return (await this.#open(invocation, 'stream', false)) as AsyncIterable<unknown>;
+  }
+
+  async channel(invocation: Invocation): Promise<Channel> {
+    return (await this.#open(invocation, 'channel', false)) as Channel;
+  }
+
+  metrics(): ReturnType<Core['metrics']> {
+    const queued: Record<string, number> = {};
+    for (const [name, { loop }] of this.#bound) if (loop !== undefined) queued[name] = loop.queued;
+    return { calls: [...this.#metrics.values()], queued };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      this.#stop.abort(new Fault('unavailable', 'The daemon is stopping', { hint: 'cloud daemon start' }));
+      await Promise.all([...this.#bound.values()].map(({ loop }) => loop?.close()));
+      if (this.#inFlight > 0) {
+        await new Promise<void>((resolve) => {
+          this.#drained = resolve;
+        });
+      }
+    })();
+    return this.#closed;
+  }
+
+  // ---- steps 1 to 4, the same for every kind
+
+  async #frame(invocation: Invocation, inside: boolean, requestId: string): Promise<Frame> {
+    const bound = this.#bound.get(invocation.service);
+    if (bound === undefined) {
+      const near = nearest(invocation.service, this.#bound.keys());
+      throw new Fault('not_found', `There is no service ${JSON.stringify(invocation.service)}${near === undefined ? '' : `; did you mean ${near}?`}`);
+    }
+    const found = bound.operations.get(invocation.operation);
+    if (found === undefined || (found.operation.internal && !inside)) {
+      const near = nearest(invocation.operation, [...bound.operations].filter(([, { operation }]) => !operation.internal).map(([name]) => name));
+      throw new Fault('not_found', `${invocation.service} has no operation ${JSON.stringify(invocation.operation)}${near === undefined ? '' : `; did you mean ${near}?`}`);
+    }
+    const { operation, refs } = found;
+    const { principal } = invocation;
+    if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'set CLOUD_TOKEN, or use the Unix socket' });
+    const input = validate(operation, invocation.input);
+    if (operation.target && (invocation.target === undefined || invocation.target === '')) {
+      throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, { details: [{ path: invocation.service, message: 'give its name or id' }] });
+    }
+    const tenantId = invocation.tenant === undefined ? principal.tenantId : await this.#tenant(invocation.tenant, principal);
+    authorize(principal, tenantId, `${bound.contract.resource.name}:${invocation.operation}`, operation.kind);
+    const signal = invocation.signal === undefined || operation.kind === 'write' ? this.#stop.signal : AbortSignal.any([this.#stop.signal, invocation.signal]);
+    return { bound, name: invocation.operation, operation, refs, principal, tenantId, requestId, input, target: invocation.target, signal };
+  }
+
+  async #tenant(nameOrId: string, principal: Principal): Promise<string> {
+    const found = await this.#store.read((db) =>
+      db
+        .selectFrom('tenant')
+        .select('id')
+        .where((where) => where.or([where('id', '=', nameOrId), where('name', '=', nameOrId)]))
+        .executeTakeFirst(),
+    );
+    // A tenant that one is no member of is not there.
+    if (found === undefined || (principal.roles[found.id] === undefined && principal.roles['*'] === undefined)) {
+      throw new Fault('not_found', `There is no tenant ${JSON.stringify(nameOrId)}`);
+    }
+    return found.id;
+  }
+
+  // ---- calls
+
+  async #invoke(invocation: Invocation, inside: boolean): Promise<Answer> {
+    const started = performance.now();
+    const requestId = invocation.requestId ?? randomUUID();
+    let outcome = 'ok';
+    this.#inFlight++;
+    try {
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+      const frame = await this.#frame(invocation, inside, requestId);
+      if (frame.operation.kind === 'stream' || frame.operation.kind === 'channel') {
+        throw new Fault('invalid_input', `${invocation.service} ${invocation.operation} is a ${frame.operation.kind}; open it as one`);
+      }
+      return frame.operation.kind === 'read' ? await this.#read(frame) : await this.#write(frame, invocation);
+    } catch (error) {
+      const fault = this.#fault(error, requestId, invocation);
+      outcome = fault.code;
+      await this.#auditRefusal(invocation, requestId, fault);
+      throw fault;
+    } finally {
+      this.#count(invocation, outcome, started);
+      this.#inFlight--;
+      if (this.#inFlight === 0) this.#drained?.();
+    }
+  }
+
+  async #read(frame: Frame): Promise<Answer> {
+    const { bound, operation, tenantId, name } = frame;
+    const custom = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => Promise<unknown>) | undefined;
+    const table = new Table(bound.contract, tenantId, this.#store.db);
+    if (custom === undefined && operation.standard === 'get') {
+      const row = await this.#store.read(() => table.get(frame.target as string));
+      return { value: bound.views.of(row), generation: row.generation };
+    }
+    if (custom === undefined && operation.standard === 'list') return this.#list(frame, table);
+    if (custom === undefined) throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
+    const target = operation.target && bound.contract.resource.stored ? await this.#store.read(() => table.get(frame.target as string)) : undefined;
+    const refs = await this.#resolve(frame, this.#store.db);
+    const value = await custom(this.#call(frame, undefined, target, refs));
+    return this.#answer(bound, value);
+  }
+
+  async #list(frame: Frame, table: Table): Promise<Answer> {
+    const { bound, tenantId } = frame;
+    const version = this.#store.version(bound.contract.resource.name, tenantId);
+    const key = `${tenantId} ${JSON.stringify(frame.input)}`;
+    const known = bound.lists.get(key);
+    if (known !== undefined && known.version === version) return known.answer;
+    const { rows, cursor } = await this.#store.read(() => table.list(listInput.parse(frame.input)));
+    const answer: Answer = { value: { items: rows.map((row) => bound.views.of(row)), ...(cursor === undefined ? {} : { cursor }) } };
+    if (bound.lists.size >= MOST_LISTS) bound.lists.delete(bound.lists.keys().next().value as string);
+    bound.lists.set(key, { version, answer });
+    return answer;
+  }
+
+  async #write(frame: Frame, invocation: Invocation): Promise<Answer> {
+    const { bound, tenantId, principal, requestId, name } = frame;
+    const idempotency: IdempotencyKey | undefined =
+      invocation.idempotencyKey === undefined
+        ? undefined
+        : { tenantId, principal: principal.id, key: invocation.idempotencyKey, hash: hashOf(bound.contract.resource.name, name, frame.target, frame.input) };
+    if (idempotency !== undefined) {
+      const stored = await this.#store.read((db) => storedAnswer(db, idempotency));
+      if (stored !== undefined) return { ...stored, replayed: true };
+    }
+    for (const needed of bound.service.needs ?? []) await this.#options.drivers[needed.name]?.ping(AbortSignal.timeout(5000));
+    const prepare = bound.service.prepare?.[name] as ((call: Preparation<unknown>) => Promise<void>) | undefined;
+    if (prepare !== undefined) {
+      const preparation: Preparation<unknown> = {
+        principal,
+        tenantId,
+        requestId,
+        signal: frame.signal,
+        target: frame.target,
+        input: frame.input,
+        client: (contracts) => clientOf(contracts, this.#transport((request) => ({ ...invocationOf(request, principal, invocation.source ?? 'internal'), tenant: tenantId }))),
+      };
+      await prepare(preparation);
+      frame.input = preparation.input as Record<string, unknown>;
+    }
+    return this.#store.transaction({ tenantId, principal: principal.id, requestId }, async (unit) => {
+      if (idempotency !== undefined) {
+        const stored = await storedAnswer(unit.tx, idempotency);
+        if (stored !== undefined) return { ...stored, replayed: true };
+      }
+      const answer = await this.#inside(frame, unit, invocation);
+      await unit.tx
+        .insertInto('audit')
+        .values({
+          tenant: tenantId,
+          time: unit.now,
+          principal: principal.id,
+          source: invocation.source ?? 'internal',
+          permission: `${bound.contract.resource.name}:${name}`,
+          target: frame.target ?? nameIn(frame.input),
+          request_id: requestId,
+          outcome: 'ok',
+        })
+        .execute();
+      if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer);
+      return answer;
+    });
+  }
+
+  /** Steps 9 to 12 of a write, in its transaction or in that of the call which made it. */
+  async #inside(frame: Frame, unit: Unit, invocation: Pick<Invocation, 'ifMatch'>): Promise<Answer> {
+    const { bound, operation, name, tenantId } = frame;
+    const table = new Table(bound.contract, tenantId, unit);
+    const target = operation.target && bound.contract.resource.stored ? await table.get(frame.target as string) : undefined;
+    if (invocation.ifMatch !== undefined && target !== undefined && target.generation !== invocation.ifMatch) {
+      throw new Fault('stale', `${target.name} has changed since you read it (generation ${target.generation}, not ${invocation.ifMatch})`, {
+        hint: `cloud ${bound.contract.resource.name} get ${target.name}`,
+        details: { generation: target.generation },
+      });
+    }
+    const refs = await this.#resolve(frame, unit);
+    let followed: { resource: string; row: Row } | undefined;
+    const call = this.#call(frame, unit, target, refs, (resource, row) => {
+      followed = { resource, row };
+    });
+    const custom = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => Promise<unknown>) | undefined;
+    const value = custom === undefined ? await this.#standard(frame, table, target) : await custom(call);
+    let row = isRow(value) ? value : undefined;
+    const subject = followed ?? (row === undefined ? undefined : { resource: bound.contract.resource.name, row });
+    let operationId: string | undefined;
+    if (operation.async && subject !== undefined) {
+      const { row: of } = subject;
+      const done = of.deletedAt === undefined && of.observed >= of.generation && of.state !== 'error';
+      const kind = `${bound.contract.resource.name}.${name}`;
+      operationId = await appendOperation(unit, { kind, resource: subject.resource, resourceId: of.id, name: of.name, generation: of.generation, done });
+      const owner = this.#bound.get(subject.resource);
+      if (owner?.contract.resource.stored === true) await new Table(owner.contract, tenantId, unit).setOperation(of, operationId);
+      if (row !== undefined && row.id === of.id) row = { ...row, operation: operationId };
+    }
+    const answer = row === undefined ? this.#answer(bound, value) : this.#answer(this.#ownerOf(row, bound), row);
+    return { ...answer, ...(operationId === undefined ? {} : { operation: operationId }) };
+  }
+
+  async #standard(frame: Frame, table: Table, target: Row | undefined): Promise<Row> {
+    const { bound, operation, name } = frame;
+    const { name: rowName, labels, ...spec } = frame.input as { name?: string; labels?: Record<string, string> } & Record<string, unknown>;
+    switch (operation.standard) {
+      case 'create':
+        return table.insert({ name: rowName as string, labels: labels ?? {}, spec });
+      case 'update':
+        return table.update(target as Row, { labels, spec });
+      case 'delete':
+        return table.delete(target as Row);
+      default:
+        throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
+    }
+  }
+
+  #resolve(frame: Frame, from: Unit | Store['db']): Promise<Record<string, Row[]>> {
+    return resolveRefs(frame.input, frame.refs, (resource) => {
+      const bound = this.#bound.get(resource);
+      if (bound === undefined) throw new Error(`a field refers to ${resource}, which no service provides`);
+      return { table: new Table(bound.contract, frame.tenantId, from), contract: bound.contract };
+    });
+  }
+
+  #call(frame: Frame, unit: Unit | undefined, target: Row | undefined, refs: Record<string, Row[]>, follow?: (resource: string, row: Row) => void): Call<Contract, unknown> {
+    const { bound, principal, tenantId, requestId, input, signal } = frame;
+    const table = new Table(bound.contract, tenantId, unit ?? this.#store.db);
+    return {
+      principal,
+      tenantId,
+      requestId,
+      input,
+      signal,
+      get target() {
+        if (target === undefined) throw new Error('this operation has no target');
+        return target as never;
+      },
+      targetName: frame.target ?? '',
+      refs,
+      rows: table as unknown as Rows<Contract>,
+      sql: unit?.tx ?? this.#store.db,
+      client: (contracts) =>
+        clientOf(
+          contracts,
+          unit === undefined
+            ? this.#transport((request) => ({ ...invocationOf(request, principal, 'internal'), tenant: tenantId }))
+            : this.#nested(unit, principal, tenantId, requestId),
+        ),
+      event: async (row, type, text) => {
+        if (unit === undefined) throw new Error('an event needs a transaction');
+        await appendEvent(unit, { type: `${bound.contract.resource.name}.${type}`, resource: bound.contract.resource.name, resourceId: row.id, name: row.name, message: text });
+      },
+      follow: (resource, row) => follow?.(resource, row),
+    };
+  }
+
+  /** Calls inside a transaction: the same steps, but for those that belong to the outer call (audit, stored answer, preparation). */
+  #nested(unit: Unit, principal: Principal, tenantId: string, requestId: string): Transport {
+    const refuse = () => {
+      throw new Error('streams and channels cannot be opened inside a transaction');
+    };
+    return {
+      call: async (request) => {
+        const invocation = { ...invocationOf(request, principal, 'internal'), tenant: tenantId };
+        const frame = await this.#frameInside(invocation, tenantId, requestId);
+        if (frame.operation.kind !== 'read') return (await this.#inside(frame, unit, invocation)).value;
+        const { bound, operation } = frame;
+        const table = new Table(bound.contract, tenantId, unit);
+        if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get') return bound.views.of(await table.get(frame.target as string));
+        if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'list') {
+          const { rows, cursor } = await table.list(listInput.parse(frame.input));
+          return { items: rows.map((row) => bound.views.of(row)), cursor };
+        }
+        throw new Error(`${request.service}.${request.operation} cannot be read inside a transaction`);
+      },
+      stream: refuse,
+      channel: refuse,
+    };
+  }
+
+  async #frameInside(invocation: Invocation, tenantId: string, requestId: string): Promise<Frame> {
+    const frame = await this.#frame({ ...invocation, tenant: undefined, principal: { ...(invocation.principal as Principal), tenantId } }, true, requestId);
+    if (frame.bound.service.prepare?.[frame.name] !== undefined) {
+      throw new Error(`${invocation.service}.${invocation.operation} waits for a backend first, so it cannot be called inside a transaction`);
+    }
+    return frame;
+  }
+
+  // ---- streams and channels
+
+  async #open(invocation: Invocation, kind: 'stream' | 'channel', inside: boolean): Promise<AsyncIterable<unknown> & Channel> {
+    const started = performance.now();
+    const requestId = invocation.requestId ?? randomUUID();
+    let outcome = 'ok';
+    try {
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+      const frame = await this.#frame(invocation, inside, requestId);
+      if (frame.operation.kind !== kind) throw new Fault('invalid_input', `${invocation.service} ${invocation.operation} is not a ${kind}`);
+      const { bound, operation, name, tenantId } = frame;
+      const handler = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => AsyncIterable<unknown> | Promise<Channel>) | undefined;
+      if (handler === undefined) throw new Error(`${invocation.service}.${name} has no handler`);
+      const table = new Table(bound.contract, tenantId, this.#store.db);
+      const target = operation.target && bound.contract.resource.stored ? await this.#store.read(() => table.get(frame.target as string)) : undefined;
+      const refs = await this.#resolve(frame, this.#store.db);
+      const call = this.#call(frame, undefined, target, refs);
+      if (kind === 'channel') {
+        const channel = (await handler(call)) as Channel;
+        // What goes through a channel may change things, so its opening is audited as a change is.
+        await this.#audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
+        const close = () => channel.close();
+        frame.signal.addEventListener('abort', close, { once: true });
+        const done = () => frame.signal.removeEventListener('abort', close);
+        const result = channel.result.then(
+          (value) => {
+            done();
+            return isRow(value) ? this.#answer(bound, value).value : value;
+          },
+          (error: unknown) => {
+            done();
+            throw this.#fault(error, requestId, invocation);
+          },
+        );
+        result.catch(() => undefined); // whoever opened the channel sees it; nobody else must
+        return { ...channelParts(channel), result } as never;
+      }
+      return this.#guarded(handler(call) as AsyncIterable<unknown>, frame.signal, requestId, invocation) as never;
+    } catch (error) {
+      const fault = this.#fault(error, requestId, invocation);
+      outcome = fault.code;
+      await this.#auditRefusal(invocation, requestId, fault);
+      throw fault;
+    } finally {
+      this.#count(invocation, outcome, started);
+    }
+  }
+
+  async *#guarded(items: AsyncIterable<unknown>, signal: AbortSignal, requestId: string, invocation: Invocation): AsyncGenerator<unknown> {
+    try {
+      yield* items;
+    } catch (error) {
+      if (signal.aborted && !this.#stop.signal.aborted) return; // the caller went away
+      throw this.#fault(error, requestId, invocation);
+    }
+  }
+
+  // ---- what every outcome passes through
+
+  #ownerOf(row: Row, fallback: Bound): Bound {
+    const prefix = row.id.slice(0, row.id.indexOf('-'));
+    for (const bound of this.#bound.values()) if (bound.contract.resource.prefix === prefix) return bound;
+    return fallback;
+  }
+
+  #answer(bound: Bound, value: unknown): Answer {
+    if (!isRow(value)) return { value };
+    return { value: bound.views.of(value), generation: value.generation };
+  }
+
+  /** Anything thrown becomes a Fault; what nobody foresaw is logged whole and told as `internal`. */
+  #fault(error: unknown, requestId: string, invocation: Invocation): Fault {
+    const fault = this.#translate(error, invocation, requestId);
+    fault.requestId = requestId;
+    return fault;
+  }
+
+  #translate(error: unknown, invocation: Invocation, requestId: string): Fault {
+    if (error instanceof Fault) return error;
+    if (error instanceof DriverError) {
+      const code = { bad_spec: 'conflict', busy: 'conflict', unavailable: 'unavailable', failed: 'internal' } as const;
+      return new Fault(code[error.code], error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
+    }
+    const database = databaseFault(error);
+    if (database !== undefined) return database;
+    if (invocation.signal?.aborted === true) return new Fault('timeout', 'The caller went away', { cause: error });
+    const { service, operation } = invocation;
+    this.#options.log.error({ requestId, service, operation, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'internal error');
+    return new Fault('internal', 'An internal error; the daemon log has it under this request id', { cause: error, hint: 'cloud daemon logs' });
+  }
+
+  async #auditRefusal(invocation: Invocation, requestId: string, fault: Fault): Promise<void> {
+    const kind = this.#bound.get(invocation.service)?.operations.get(invocation.operation)?.operation.kind;
+    if (kind !== 'write' && kind !== 'channel') return;
+    try {
+      await this.#audit(invocation.principal?.tenantId ?? '', invocation.principal?.id ?? 'anonymous', invocation, requestId, fault.code);
+    } catch (error) {
+      this.#options.log.error({ requestId, error: String(error) }, 'could not write an audit line');
+    }
+  }
+
+  async #audit(tenantId: string, principal: string, invocation: Invocation, requestId: string, outcome: string): Promise<void> {
+    await this.#store.db
+      .insertInto('audit')
+      .values({
+        tenant: tenantId,
+        time: this.#options.clock.now(),
+        principal,
+        source: invocation.source ?? 'internal',
+        permission: `${invocation.service}:${invocation.operation}`,
+        target: invocation.target ?? nameIn(invocation.input),
+        request_id: requestId,
+        outcome,
+      })
+      .execute();
+  }
+
+  #count(invocation: Invocation, outcome: string, started: number): void {
+    // Names that no contract knows are counted together, so that a caller cannot make the table grow.
+    const known = this.#bound.get(invocation.service)?.operations.has(invocation.operation) === true;
+    const [service, operation] = known ? [invocation.service, invocation.operation] : ['unknown', 'unknown'];
+    const key = `${service} ${operation} ${outcome}`;
+    const entry = this.#metrics.get(key) ?? { service, operation, outcome, count: 0, seconds: 0 };
+    entry.count++;
+    entry.seconds += (performance.now() - started) / 1000;
+    this.#metrics.set(key, entry);
+  }
+
+  #committed(committed: Committed): void {
+    for (const { resource, id, stateChanged } of committed.rows) {
+      if (committed.from !== resource) this.#bound.get(resource)?.loop?.wake(id);
+      if (stateChanged) void this.#wakeUsers(id);
+    }
+  }
+
+  /** What refers to a row may have waited for its change. */
+  async #wakeUsers(id: string): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    try {
+      const users = await this.#store.read((db) => db.selectFrom('reference').select(['from_kind', 'from_id']).where('to_id', '=', id).execute());
+      for (const { from_kind, from_id } of users) this.#bound.get(from_kind)?.loop?.wake(from_id);
+    } catch (error) {
+      // The sweep wakes them later.
+      if (!this.#stop.signal.aborted) this.#options.log.warn({ id, error: String(error) }, 'could not look up what refers to a row');
+    }
+  }
+
+  async #pruneForever(): Promise<void> {
+    for (;;) {
+      try {
+        const now = this.#options.clock.now();
+        await this.#store.transaction({ tenantId: '', principal: 'system' }, async ({ tx }) => {
+          await tx.deleteFrom('idempotency').where('created_at', '<', now - KEPT_MS).execute();
+          await tx.deleteFrom('operation').where('finished_at', '<', now - HISTORY_MS).execute();
+          await tx.deleteFrom('event').where('time', '<', now - HISTORY_MS).execute();
+        });
+        for (const { service } of this.#bound.values()) await service.prune?.(now);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#options.log.warn({ error: String(error) }, 'could not clean up');
+      }
+      try {
+        await this.#options.clock.sleep(PRUNE_MS, this.#stop.signal);
+      } catch {
+        return; // stopping
+      }
+    }
+  }
+}
+
+const invocationOf = (request: Request, principal: Principal, source: string): Invocation => ({
+  service: request.service,
+  operation: request.operation,
+  target: request.target,
+  input: request.input,
+  principal,
+  source,
+  tenant: request.options.tenant,
+  ifMatch: request.options.ifMatch,
+  idempotencyKey: request.options.idempotencyKey,
+  signal: request.options.signal,
+});
+
+const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && 'tenantId' in value && 'revision' in value && 'spec' in value;
+
+const nameIn = (input: unknown): string | null => {
+  const name = (input as { name?: unknown } | null | undefined)?.name;
+  return typeof name === 'string' ? name.slice(0, 128) : null;
+};
+
+const channelParts = (channel: Channel): Omit<Channel, 'result'> => ({
+  input: channel.input,
+  output: channel.output,
+  error: channel.error,
+  control: (message) => channel.control(message),
+  close: () => channel.close(),
+});

@@ -1,0 +1,24 @@
+// One process at a time owns a data directory. The lock is SQLite's own on a file beside the database: the kernel frees it however the process ends.
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { Fault } from './errors.ts';
+
+export interface Lock {
+  release(): void;
+}
+
+/** Throws `conflict` when another process (or another core in this one) holds the directory. */
+export function lockDataDir(dataDir: string): Lock {
+  const database = new Database(join(dataDir, 'lock'), { timeout: 0 });
+  try {
+    database.pragma('locking_mode = EXCLUSIVE');
+    database.exec('begin exclusive');
+  } catch (error) {
+    database.close();
+    if (String((error as { code?: string }).code).startsWith('SQLITE_BUSY')) {
+      throw new Fault('conflict', `Another cloud runs on ${dataDir}`, { hint: 'cloud daemon status', cause: error });
+    }
+    throw error;
+  }
+  return { release: () => database.close() };
+}

@@ -1,0 +1,172 @@
+// What a service hands to the kernel: handlers for what is special about it, and a controller if its resource must be made so in the world.
+import type { z } from 'zod';
+import type { Principal } from './authorize.ts';
+import type { Channel } from './channel.ts';
+import type { Client } from './client.ts';
+import type { Clock } from './clock.ts';
+import type { Contract, Contracts, Operation, RefIds, Resource, Shape } from './contract.ts';
+import type { Db, Tx } from './db.ts';
+import type { Driver, Found, Port } from './driver.ts';
+import type { Log } from './log.ts';
+import type { Migration } from './migrate.ts';
+import type { Committed } from './store.ts';
+import type { Draft, Page, Row } from './table.ts';
+
+type Values<S extends Shape> = { [K in keyof S as undefined extends z.output<S[K]> ? never : K]: z.output<S[K]> } & {
+  [K in keyof S as undefined extends z.output<S[K]> ? K : never]?: z.output<S[K]>;
+};
+export type SpecOf<C extends Contract> = C['resource'] extends Resource<string, infer Spec, Shape> ? Values<Spec> & RefIds : never;
+export type StatusOf<C extends Contract> = C['resource'] extends Resource<string, Shape, infer Status> ? Partial<Values<Status>> : never;
+export type RowOf<C extends Contract> = Row<SpecOf<C>, StatusOf<C>>;
+
+/** Changes of a status; null takes a field away. */
+export type StatusPatch<Status> = { [K in keyof Status]?: Status[K] | null };
+
+interface CallBase<Input> {
+  readonly principal: Principal;
+  readonly tenantId: string;
+  readonly requestId: string;
+  readonly input: Input;
+  /** Aborted when the caller goes away. Never for a write: what was accepted is done. */
+  readonly signal: AbortSignal;
+}
+
+/** Before the transaction: may wait for backends and call other services. May change `input` (defaults that need a look at the world). */
+export interface Preparation<Input> extends Omit<CallBase<Input>, 'input'> {
+  input: Input;
+  readonly target: string | undefined;
+  /** Calls as this principal, each in a transaction of its own. */
+  client<C extends Contracts>(contracts: C): Client<C>;
+}
+
+/** A read or write. Of a write everything is in one transaction: no waiting for backends here. */
+export interface Call<C extends Contract, Input> extends CallBase<Input> {
+  /** The resource the call is for; fails when the operation has none, or its resource is not stored. */
+  readonly target: RowOf<C>;
+  /** What the caller wrote to name it. */
+  readonly targetName: string;
+  /** Rows that the ref fields of the input named, by field. */
+  readonly refs: Readonly<Record<string, readonly Row[]>>;
+  readonly rows: Rows<C>;
+  /** The transaction (of a read: the database), for a service's own tables. Tenancy of those is the service's to keep. */
+  readonly sql: Tx | Db;
+  /** Calls other services in this same transaction, as this principal. */
+  client<D extends Contracts>(contracts: D): Client<D>;
+  /** Adds an event besides those that row writes make. */
+  event(row: Row, type: string, message: string): Promise<void>;
+  /** Of an asynchronous operation: the row whose generation it follows, when that is not the one answered with. */
+  follow(resource: string, row: Row): void;
+}
+
+/** The rows of the call's own resource, in its tenant. */
+export interface Rows<C extends Contract> {
+  find(target: string): Promise<RowOf<C> | undefined>;
+  get(target: string): Promise<RowOf<C>>;
+  byId(id: string): Promise<RowOf<C> | undefined>;
+  list(page?: Page): Promise<{ rows: RowOf<C>[]; cursor: string | undefined }>;
+  insert(draft: Draft): Promise<RowOf<C>>;
+  update(row: RowOf<C>, change: { labels?: Record<string, string> | undefined; spec?: Record<string, unknown>; always?: boolean; message?: string }): Promise<RowOf<C>>;
+  report(row: RowOf<C>, change: { status?: StatusPatch<StatusOf<C>>; state?: string; reason?: string | null }): Promise<RowOf<C>>;
+  delete(row: RowOf<C>): Promise<RowOf<C>>;
+}
+
+/** A row stands for its view; anything else is the answer itself. */
+type HandlerResult<C extends Contract, O extends Operation> = O['answersResource'] extends true ? RowOf<C> | z.output<O['output']> : Row | z.output<O['output']>;
+
+type Handler<C extends Contract, O extends Operation> = O['kind'] extends 'stream'
+  ? (call: Call<C, z.output<O['input']>>) => AsyncIterable<z.output<O['output']>>
+  : O['kind'] extends 'channel'
+    ? (call: Call<C, z.output<O['input']>>) => Promise<Channel<z.output<O['output']>>>
+    : (call: Call<C, z.output<O['input']>>) => Promise<HandlerResult<C, O>>;
+
+export type Handlers<C extends Contract> = { readonly [O in keyof C['operations']]?: Handler<C, C['operations'][O]> };
+export type Preparations<C extends Contract> = {
+  readonly [O in keyof C['operations']]?: (call: Preparation<z.output<C['operations'][O]['input']>>) => Promise<void>;
+};
+
+/** Thrown by a controller: not yet, and that is no failure. */
+export class Waiting extends Error {
+  readonly milliseconds: number;
+  constructor(message: string, milliseconds: number) {
+    super(message);
+    this.name = 'Waiting';
+    this.milliseconds = milliseconds;
+  }
+}
+
+/** What a controller has while it works on one row. */
+export interface Reconciliation<C extends Contract> {
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Calls as the system, in the row's tenant. */
+  client<D extends Contracts>(contracts: D): Client<D>;
+  /** Writes what is so, at once. Reading back is not needed: the newest row comes back. */
+  report(change: { status?: StatusPatch<StatusOf<C>>; state?: string; reason?: string | null }): Promise<RowOf<C>>;
+  event(type: string, message: string): Promise<void>;
+  /** One short line for those who wait for the operation. */
+  progress(message: string, percent?: number): void;
+}
+
+/**
+ * Makes the world as the row says. It may be stopped at any instant and is then called again: every step must be repeatable.
+ * Returns the milliseconds until the next look, or nothing. Throws Waiting, or a DriverError, to be called again or to fail.
+ */
+export interface Controller<C extends Contract> {
+  reconcile(row: RowOf<C>, context: Reconciliation<C>): Promise<number | void>;
+  /** Tears down what the row had. The row goes when this returns. */
+  remove(row: RowOf<C>, context: Reconciliation<C>): Promise<void>;
+  /** Follows the backend's own events; restarted with backoff when it throws. */
+  watch?(wake: (id: string) => void, signal: AbortSignal, onReady: () => void): Promise<void>;
+  /** Ids of rows that look different from the backend; undefined = all. Asked every `resyncMs`, and when the watch (re)starts. */
+  differing?(rows: readonly RowOf<C>[]): Promise<readonly string[] | undefined>;
+  /** Default 30,000. */
+  resyncMs?: number;
+  /** Most rows worked on at once. Default 8. */
+  concurrency?: number;
+  /** What the backend has of ours, for the reaper. */
+  reap?: { list(): Promise<readonly Found[]>; remove(id: string, signal: AbortSignal): Promise<void> };
+}
+
+/** What a service is given when the core starts. */
+export interface ServiceContext {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dataDir: string;
+  readonly installation: string;
+  readonly version: string;
+  readonly startedAt: number;
+  /** The driver of a port; the core does not start without those that its services need. */
+  driver<D extends Driver>(port: Port<D>): D;
+  /** All drivers, by port name. */
+  readonly drivers: Readonly<Record<string, Driver>>;
+  /** Calls as the system in a tenant, each in a transaction of its own. */
+  client<C extends Contracts>(tenantId: string, contracts: C): Client<C>;
+  /** Reads across rows, for services that show the kernel's own tables. */
+  readonly db: Db;
+  /** Called after each commit. */
+  onCommit(listener: (committed: Committed) => void): () => void;
+}
+
+export interface Service<C extends Contract> {
+  /** Schema besides the resource's own table. */
+  migrations?: readonly Migration[];
+  /** Drivers that must answer before a write is accepted. */
+  needs?: readonly Port<Driver>[];
+  prepare?: Preparations<C>;
+  handlers?: Handlers<C>;
+  controller?: Controller<C>;
+  /** Removes what has become old; called about once an hour. */
+  prune?(now: number): Promise<void>;
+}
+
+export interface ServiceDefinition {
+  readonly contract: Contract;
+  make(context: ServiceContext): Service<Contract>;
+}
+
+/** Binds an implementation to its contract. */
+export const service = <C extends Contract>(of: C, make: (context: ServiceContext) => Service<C>): ServiceDefinition => ({
+  contract: of,
+  make: make as unknown as (context: ServiceContext) => Service<Contract>,
+});

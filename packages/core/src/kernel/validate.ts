@@ -1,0 +1,64 @@
+// Strict parsing of inputs, and problems in words: which field, what would be right, and the field that was probably meant.
+import type { z } from 'zod';
+import { inputShape, type Operation } from './contract.ts';
+import { Fault, type FieldProblem } from './errors.ts';
+import { nearest } from './near.ts';
+
+export function validate(operation: Operation, input: unknown): Record<string, unknown> {
+  const result = operation.input.safeParse(input ?? {}, { reportInput: true });
+  if (result.success) return result.data as Record<string, unknown>;
+  const problems: FieldProblem[] = [];
+  for (const issue of result.error.issues) collect(issue, [], operation, problems);
+  const first = problems[0] as FieldProblem;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : '';
+  throw new Fault('invalid_input', `${first.path === '' ? '' : `${first.path}: `}${first.message}${more}`, { details: problems });
+}
+
+function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[]): void {
+  const path = [...before, ...issue.path].map(String);
+  if (issue.code === 'unrecognized_keys') {
+    for (const key of issue.keys) {
+      const near = path.length === 0 ? nearest(key, Object.keys(inputShape(operation))) : undefined;
+      problems.push({ path: [...path, key].join('.'), message: `there is no such field${near === undefined ? '' : `; did you mean ${near}?`}` });
+    }
+    return;
+  }
+  if (issue.code === 'invalid_union') {
+    // The branch that got furthest is the one the caller meant.
+    const branch = issue.errors
+      .filter((errors) => errors.length > 0)
+      .sort((a, b) => Math.max(...b.map((inner) => inner.path.length)) - Math.max(...a.map((inner) => inner.path.length)))[0];
+    if (branch !== undefined && branch.some((inner) => inner.path.length > 0)) {
+      for (const inner of branch) collect(inner, path, operation, problems);
+      return;
+    }
+    const expected = issue.errors.flatMap((errors) => errors.map((inner) => (inner.code === 'invalid_type' ? inner.expected : undefined))).filter((type) => type !== undefined);
+    problems.push({ path: path.join('.'), message: expected.length > 0 ? `give ${[...new Set(expected)].map(withArticle).join(' or ')}` : issue.message });
+    return;
+  }
+  problems.push({ path: path.join('.'), message: sentence(issue) });
+}
+
+const withArticle = (type: string): string => (type === 'object' || type === 'array' || type === 'int' ? `an ${type === 'int' ? 'integer' : type}` : `a ${type}`);
+
+function sentence(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined ? `give ${withArticle(issue.expected)}; it is required` : `give ${withArticle(issue.expected)}`;
+    case 'too_small':
+      return issue.origin === 'string' || issue.origin === 'array' ? `give at least ${issue.minimum} ${issue.origin === 'string' ? 'character' : 'item'}${issue.minimum === 1 ? '' : 's'}` : `give ${issue.minimum} or more`;
+    case 'too_big':
+      return issue.origin === 'string' || issue.origin === 'array' ? `give at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'items'}` : `give ${issue.maximum} or less`;
+    case 'invalid_value': {
+      const values = issue.values.map(String);
+      const near = typeof issue.input === 'string' ? nearest(issue.input, values) : undefined;
+      return `use ${values.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`;
+    }
+    case 'invalid_key': {
+      const inner = issue.issues[0];
+      return inner === undefined ? issue.message : inner.message;
+    }
+    default:
+      return issue.message;
+  }
+}

@@ -1,0 +1,97 @@
+// Events: the log that row writes append to, listed and followed.
+import type { z } from 'zod';
+import { Fault } from '../../kernel/errors.ts';
+import { service } from '../../kernel/service.ts';
+import { type Event, events } from './contract.ts';
+
+type EventView = z.output<typeof Event>;
+interface Filter {
+  tenantId: string;
+  resource?: string | undefined;
+  type?: string | undefined;
+}
+
+export const eventService = service(events, (context) => {
+  const page = async (filter: Filter, options: { after?: number | undefined; newest?: number; limit?: number }): Promise<EventView[]> => {
+    let query = context.db.selectFrom('event').selectAll().where('tenant', '=', filter.tenantId);
+    if (filter.resource !== undefined) {
+      const [kind = '', name, ...rest] = filter.resource.split('/');
+      if (rest.length > 0) throw new Fault('invalid_input', `resource: ${filter.resource} is not a kind such as instance, or instance/web`, { details: [{ path: 'resource', message: 'use instance or instance/web' }] });
+      query = query.where('resource', '=', kind);
+      if (name !== undefined) query = query.where((where) => where.or([where('name', '=', name), where('resource_id', '=', name)]));
+    }
+    if (filter.type !== undefined) {
+      const pattern = filter.type;
+      if (pattern.endsWith('*')) {
+        const start = pattern.slice(0, -1);
+        if (start.includes('*')) throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
+        query = query.where('type', '>=', start).where('type', '<', `${start}\u{10ffff}`);
+      } else query = query.where('type', '=', pattern);
+    }
+    if (options.after !== undefined) query = query.where('id', '>', options.after as never);
+    const rows =
+      options.newest !== undefined
+        ? (await query.orderBy('id', 'desc').limit(options.newest).execute()).reverse()
+        : await query.orderBy('id').limit(options.limit ?? 500).execute();
+    return rows.map((row) => ({
+      id: row.id,
+      time: new Date(row.time).toISOString(),
+      type: row.type,
+      resource: row.resource,
+      resourceId: row.resource_id,
+      name: row.name,
+      message: row.message,
+      principal: row.principal,
+      ...(row.request_id === null ? {} : { requestId: row.request_id }),
+    }));
+  };
+  const newestId = async (): Promise<number> => {
+    const row = await context.db.selectFrom('event').select((of) => of.fn.max('id').as('id')).executeTakeFirst();
+    return Number(row?.id ?? 0);
+  };
+
+  return {
+    handlers: {
+      async list(call) {
+        const { since, limit, ...filter } = call.input;
+        return { items: await page({ tenantId: call.tenantId, ...filter }, { after: since, newest: limit }) };
+      },
+      async *watch(call) {
+        const { since, ...filter } = call.input;
+        let changed = true;
+        let wake: (() => void) | undefined;
+        const stop = context.onCommit((committed) => {
+          if (!committed.events) return;
+          changed = true;
+          wake?.();
+        });
+        const onAbort = () => wake?.();
+        call.signal.addEventListener('abort', onAbort, { once: true });
+        try {
+          let after = since ?? (await newestId());
+          while (!call.signal.aborted) {
+            if (!changed) {
+              await new Promise<void>((resolve) => {
+                wake = resolve;
+              });
+              wake = undefined;
+              continue;
+            }
+            changed = false;
+            for (;;) {
+              const items = await page({ tenantId: call.tenantId, ...filter }, { after, limit: 500 });
+              for (const item of items) {
+                after = item.id;
+                yield item;
+              }
+              if (items.length < 500 || call.signal.aborted) break;
+            }
+          }
+        } finally {
+          stop();
+          call.signal.removeEventListener('abort', onAbort);
+        }
+      },
+    },
+  };
+});

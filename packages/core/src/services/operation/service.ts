@@ -1,0 +1,73 @@
+// Operations: the durable promises that asynchronous writes answer with.
+import type { z } from 'zod';
+import type { FaultBody } from '../../kernel/errors.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { service } from '../../kernel/service.ts';
+import type { KernelTables } from '../../kernel/db.ts';
+import { operations, type OperationView } from './contract.ts';
+
+type View = z.output<typeof OperationView>;
+
+const viewOf = (row: KernelTables['operation']): View => ({
+  id: row.id,
+  kind: row.kind,
+  resource: row.resource,
+  resourceId: row.resource_id,
+  name: row.name,
+  state: row.state as View['state'],
+  ...(row.progress === null || row.state !== 'running' ? {} : { progress: row.progress }),
+  ...(row.percent === null || row.state !== 'running' ? {} : { percent: row.percent }),
+  ...(row.error === null ? {} : { error: JSON.parse(row.error) as FaultBody }),
+  createdAt: new Date(row.created_at).toISOString(),
+  ...(row.finished_at === null ? {} : { finishedAt: new Date(row.finished_at).toISOString() }),
+  ...(row.request_id === '' ? {} : { requestId: row.request_id }),
+});
+
+export const operationService = service(operations, (context) => {
+  const find = async (tenantId: string, id: string): Promise<View> => {
+    const rows = await context.db.selectFrom('operation').selectAll().where('tenant', '=', tenantId).where('id', '>=', id).where('id', '<', `${id}{`).limit(2).execute();
+    const exact = rows.find((row) => row.id === id) ?? (rows.length === 1 && id.length > 3 ? rows[0] : undefined);
+    if (exact === undefined) throw new Fault('not_found', `There is no operation ${JSON.stringify(id)}`, { hint: 'cloud operation list' });
+    return viewOf(exact);
+  };
+  return {
+    handlers: {
+      async list(call) {
+        let query = context.db.selectFrom('operation').selectAll().where('tenant', '=', call.tenantId).orderBy('created_at', 'desc').orderBy('id', 'desc').limit(call.input.limit);
+        if (call.input.state !== undefined) query = query.where('state', '=', call.input.state);
+        return { items: (await query.execute()).map(viewOf) };
+      },
+      get: (call) => find(call.tenantId, call.targetName),
+      async wait(call) {
+        const deadline = AbortSignal.any([call.signal, AbortSignal.timeout(Math.ceil(call.input.timeout * 1000))]);
+        // Listening begins before the first look, so that a change between the two is not missed.
+        let changed = (): void => undefined;
+        const id = (await find(call.tenantId, call.targetName)).id;
+        const stop = context.onCommit((committed) => {
+          if (committed.operations.includes(id)) changed();
+        });
+        try {
+          for (;;) {
+            const next = new Promise<void>((resolve) => {
+              changed = resolve;
+              deadline.addEventListener('abort', () => resolve(), { once: true });
+            });
+            const view = await find(call.tenantId, id);
+            if (view.state !== 'running') return view;
+            if (call.input.progress !== undefined && (view.progress ?? '') !== call.input.progress) return view;
+            if (deadline.aborted) {
+              if (call.signal.aborted) throw call.signal.reason;
+              throw new Fault('timeout', `${view.kind} of ${view.name} is still running after ${call.input.timeout} s${view.progress === undefined ? '' : ` (${view.progress})`}; it goes on`, {
+                hint: `cloud operation wait ${view.id}`,
+                details: { operation: view },
+              });
+            }
+            await next;
+          }
+        } finally {
+          stop();
+        }
+      },
+    },
+  };
+});

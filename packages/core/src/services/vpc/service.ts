@@ -1,0 +1,150 @@
+// VPCs: a network each, CIDRs that never overlap, and the addresses inside them.
+import type { Kysely } from 'kysely';
+import { Fault } from '../../kernel/errors.ts';
+import { type Call, type RowOf, service } from '../../kernel/service.ts';
+import { type Cidr, contains, firstFree, formatAddress, formatCidr, isNetwork, isPrivate, networkOf, overlap, parseAddress, parseCidr, sizeOf } from './cidr.ts';
+import { vpcs } from './contract.ts';
+import { networkPort } from './driver.ts';
+import { migrations, type VpcTables } from './tables.ts';
+
+/** Free networks are taken from here: large, private, and seldom what a home router uses. */
+const POOL = parseCidr('10.0.0.0/8') as Cidr;
+const POOL_PREFIX = 20;
+/** Network, gateway and two for services of the VPC at the start; broadcast at the end. */
+const RESERVED_FIRST = 4;
+const RESERVED_LAST = 1;
+
+const problem = (message: string): Fault =>
+  new Fault('invalid_input', `cidr: ${message}`, { details: [{ path: 'cidr', message }], hint: 'cloud vpc create <name>  # chooses a free network' });
+
+/** The CIDR that the caller wrote, or a sentence that says what would be right. */
+function checked(text: string): Cidr {
+  const cidr = parseCidr(text);
+  if (cidr === undefined) throw problem(`${text} is not an IPv4 network; use for example 10.20.0.0/16`);
+  if (cidr.prefix < 16 || cidr.prefix > 28) throw problem(`/${cidr.prefix} is too ${cidr.prefix < 16 ? 'large' : 'small'}; use /16 to /28`);
+  if (!isNetwork(cidr)) throw problem(`${text} has host bits set; did you mean ${formatCidr(networkOf(cidr))}?`);
+  if (!isPrivate(cidr)) throw problem(`${text} is not private; use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16`);
+  return cidr;
+}
+
+/** What `prepare` learns of the host, for the handler. */
+interface Prepared {
+  hostNetworks: Cidr[];
+}
+
+export const vpcService = service(vpcs, (context) => {
+  const driver = context.driver(networkPort);
+
+  /** Networks of all tenants share one host, so all count; only one's own are named. */
+  const others = async (call: Call<typeof vpcs, unknown>): Promise<{ cidr: Cidr; name: string }[]> => {
+    const rows = await call.sql.selectFrom('r_vpc').select(['name', 'tenant', 'spec']).execute();
+    return rows.map((row) => ({
+      cidr: parseCidr((JSON.parse(row.spec) as { cidr: string }).cidr) as Cidr,
+      name: row.tenant === call.tenantId ? `the VPC ${row.name}` : 'another network of this host',
+    }));
+  };
+  const addresses = (call: Call<typeof vpcs, unknown>) => call.sql as unknown as Kysely<VpcTables>;
+
+  const countAddresses = async (call: Call<typeof vpcs, unknown>, vpc: RowOf<typeof vpcs>): Promise<RowOf<typeof vpcs>> => {
+    const { n } = await addresses(call)
+      .selectFrom('vpc_address')
+      .select((of) => of.fn.countAll<number>().as('n'))
+      .where('vpc_id', '=', vpc.id)
+      .executeTakeFirstOrThrow();
+    return call.rows.report(vpc, { status: { addressesUsed: Number(n) } });
+  };
+
+  return {
+    migrations,
+    needs: [networkPort],
+    prepare: {
+      async create(call) {
+        const reserved = (await driver.reserved()).map(parseCidr).filter((cidr) => cidr !== undefined);
+        Object.assign(call.input, { hostNetworks: reserved } satisfies Prepared);
+      },
+    },
+    handlers: {
+      async create(call) {
+        const { name, labels, cidr: wanted, hostNetworks, ...spec } = call.input as typeof call.input & Prepared;
+        const ours = await others(call);
+        let cidr: Cidr;
+        if (wanted === undefined) {
+          const free = firstFree(POOL, POOL_PREFIX, [...ours.map((other) => other.cidr), ...hostNetworks]);
+          if (free === undefined) throw new Fault('conflict', `No /${POOL_PREFIX} of 10.0.0.0/8 is free`, { hint: 'cloud vpc create <name> --cidr 192.168.0.0/24' });
+          cidr = free;
+        } else {
+          cidr = checked(wanted);
+          const clash = ours.find((other) => overlap(other.cidr, cidr));
+          if (clash !== undefined) {
+            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(clash.cidr)}, which is ${clash.name}`, { details: [{ path: 'cidr', message: 'use a network that overlaps no other' }] });
+          }
+          const host = hostNetworks.find((other) => overlap(other, cidr));
+          if (host !== undefined) {
+            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(host)}, which the host uses already`, { details: [{ path: 'cidr', message: 'use a network that the host does not use' }] });
+          }
+        }
+        return call.rows.insert({
+          name,
+          labels,
+          spec: { ...spec, cidr: formatCidr(cidr) },
+          status: { gateway: formatAddress(cidr.base + 1), addressesUsed: 0, addressesTotal: sizeOf(cidr) - RESERVED_FIRST - RESERVED_LAST },
+        });
+      },
+
+      async allocateAddress(call) {
+        const vpc = call.target;
+        if (vpc.deletedAt !== undefined) throw new Fault('conflict', `The VPC ${vpc.name} is being deleted`);
+        const cidr = parseCidr(vpc.spec.cidr) as Cidr;
+        const first = cidr.base + RESERVED_FIRST;
+        const last = cidr.base + sizeOf(cidr) - 1 - RESERVED_LAST;
+        const table = addresses(call);
+        let address: number | undefined;
+        if (call.input.address !== undefined) {
+          address = parseAddress(call.input.address);
+          if (address === undefined || !contains(cidr, address)) throw new Fault('invalid_input', `${call.input.address} is not an address of ${vpc.spec.cidr}`, { details: [{ path: 'address', message: `use one of ${vpc.spec.cidr}` }] });
+          if (address < first || address > last) throw new Fault('invalid_input', `${call.input.address} is reserved`, { details: [{ path: 'address', message: `use ${formatAddress(first)} to ${formatAddress(last)}` }] });
+          const used = await table.selectFrom('vpc_address').select('owner').where('vpc_id', '=', vpc.id).where('address', '=', address).executeTakeFirst();
+          if (used !== undefined) throw new Fault('conflict', `${call.input.address} is in use`, { details: [{ path: 'address', message: 'use a free one' }] });
+        } else {
+          // The next after the highest, so that a freed address rests before it is given again; then the first gap.
+          const { highest } = await table
+            .selectFrom('vpc_address')
+            .select((of) => of.fn.max('address').as('highest'))
+            .where('vpc_id', '=', vpc.id)
+            .executeTakeFirstOrThrow();
+          address = highest === null || highest === undefined ? first : Number(highest) + 1;
+          if (address > last) {
+            const used = new Set((await table.selectFrom('vpc_address').select('address').where('vpc_id', '=', vpc.id).execute()).map((row) => Number(row.address)));
+            address = first;
+            while (used.has(address)) address++;
+            if (address > last) throw new Fault('conflict', `The VPC ${vpc.name} (${vpc.spec.cidr}) has no free address`, { hint: 'cloud vpc create <name> --cidr <larger network>' });
+          }
+        }
+        await table.insertInto('vpc_address').values({ vpc_id: vpc.id, address, owner: call.input.owner }).execute();
+        await countAddresses(call, vpc);
+        return { address: formatAddress(address) };
+      },
+
+      async releaseAddresses(call) {
+        await addresses(call).deleteFrom('vpc_address').where('vpc_id', '=', call.target.id).where('owner', '=', call.input.owner).execute();
+        await countAddresses(call, call.target);
+        return {};
+      },
+    },
+    controller: {
+      async reconcile(vpc, { signal, report }) {
+        await driver.ensure({ id: vpc.id, name: vpc.name, cidr: vpc.spec.cidr, gateway: vpc.status.gateway as string }, signal);
+        await report({ state: 'ready', reason: null });
+      },
+      async remove(vpc, { signal }) {
+        await driver.remove(vpc.id, signal);
+        await (context.db as unknown as Kysely<VpcTables>).deleteFrom('vpc_address').where('vpc_id', '=', vpc.id).execute();
+      },
+      async differing(rows) {
+        const present = new Set((await driver.list()).map((found) => found.id));
+        return rows.filter((row) => !present.has(row.id) || row.state !== 'ready').map((row) => row.id);
+      },
+      reap: { list: () => driver.list(), remove: (id, signal) => driver.remove(id, signal) },
+    },
+  };
+});
