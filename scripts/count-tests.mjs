@@ -32,7 +32,11 @@ export default class CountTests {
   }
 }
 
-/** Where a whole block is skipped, its title may say why: "… (skipped: reason)". @param {TestCase} test */
+/**
+ * Where a whole block is skipped, its title may say why: "… (skipped: reason)"; or its beforeAll failed.
+ * @param {TestCase} test
+ */
 function reasonIn(test) {
-  return /\(skipped: ([^)]+)\)/.exec(test.fullName)?.[1];
+  const said = /\(skipped: ([^)]+)\)/.exec(test.fullName)?.[1];
+  return said ?? (test.parent.type === 'suite' && test.parent.errors().length > 0 ? 'the set-up of its block failed' : undefined);
 }

@@ -29,11 +29,10 @@ const quietly = (words) => run(join(root, 'cloud'), [...words, '--output', 'json
 /** Runs a command as if it were typed here. @param {string[]} words */
 async function show(words) {
   process.stdout.write(`\n${cyan('$')} ${bold(['./cloud', ...words.map(quoted)].join(' '))}\n`);
-  const { code, output } = await run(join(root, 'cloud'), words, { show: true });
+  const { code } = await run(join(root, 'cloud'), words, { show: true });
   if (code !== 0) {
     throw new Stop(`That command failed with exit code ${code}.`, { hint: 'What the daemon has to say:\n  ./cloud daemon logs', exit: code });
   }
-  return output;
 }
 
 const quoted = (/** @type {string} */ word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -9,8 +9,12 @@ import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** The environment of every child: the project's own Node and tools come first. */
-export const childEnv = { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH ?? '/usr/bin:/bin'}` };
+/** The environment of every child: the project's own Node and tools come first; no colours into a file, although CI is set. */
+export const childEnv = {
+  ...process.env,
+  PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH ?? '/usr/bin:/bin'}`,
+  ...(process.stdout.isTTY || process.env.FORCE_COLOR !== undefined ? {} : { NO_COLOR: '1' }),
+};
 
 /** The exit codes of the error table in use here. */
 export const exitCode = { failed: 1, unavailable: 8 };
@@ -76,12 +80,12 @@ export async function step(title, work) {
 }
 
 /**
- * Runs a command to its end. Output is kept and comes back; `show` lets it through as it is written as well.
+ * Runs a command to its end. Its output comes back, or with `show` goes to where ours goes, as if it had been typed.
  * Never throws for a failing command: look at `code` (127 when the program does not exist).
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, show?: boolean }} [options]
- * @returns {Promise<{ code: number, output: string, stdout: string }>}
+ * @returns {Promise<{ code: number, output: string, stdout: string }>} `output` is both streams in the order in which they came
  */
 export function run(command, args, options = {}) {
   return new Promise((resolve) => {
@@ -90,16 +94,14 @@ export function run(command, args, options = {}) {
     const child = spawn(command, args, {
       cwd: options.cwd ?? root,
       env: options.env ?? childEnv,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', options.show ? 'inherit' : 'pipe', options.show ? 'inherit' : 'pipe'],
     });
-    child.stdout.on('data', (/** @type {Buffer} */ data) => {
+    child.stdout?.on('data', (/** @type {Buffer} */ data) => {
       output += data;
       stdout += data;
-      if (options.show) process.stdout.write(data);
     });
-    child.stderr.on('data', (/** @type {Buffer} */ data) => {
+    child.stderr?.on('data', (/** @type {Buffer} */ data) => {
       output += data;
-      if (options.show) process.stderr.write(data);
     });
     child.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
       resolve({ code: error.code === 'ENOENT' ? 127 : 126, output: `${command}: ${error.message}`, stdout });

@@ -12,15 +12,17 @@ import { bold, childEnv, npm, report, root, run, Stop, seconds } from './termina
 const total = { passed: 0, failed: 0, skipped: /** @type {{ name: string, reason: string }[]} */ ([]) };
 
 /**
- * A check that is one command: counts as one test, shows its output.
+ * A check that is one npm script: counts as one test, shows its output.
  * @param {string} name
- * @param {string} command
- * @param {string[]} args
+ * @param {string} script
+ * @param {string[]} [words]
  */
-async function check(name, command, args) {
+async function check(name, script, words = []) {
   const since = Date.now();
-  process.stdout.write(`\n${bold(`▸ ${name}`)}: ${command} ${args.join(' ')}\n`);
-  const { code } = await run(command, args, { show: true });
+  const more = words.length > 0 ? ['--', ...words] : [];
+  process.stdout.write(`\n${bold(`▸ ${name}`)}: ${['npm run', script, ...more].join(' ')}\n`);
+  const [command, args] = npm();
+  const { code } = await run(command, [...args, 'run', '--silent', script, ...more], { show: true });
   if (code === 0) total.passed += 1;
   else total.failed += 1;
   process.stdout.write(`${code === 0 ? '✓' : '✗'} ${name} (${code === 0 ? '' : `exit code ${code}, `}${seconds(since)})\n`);
@@ -68,14 +70,11 @@ async function setUpForTests() {
 async function main(words) {
   await setUpForTests();
   const scripts = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts;
-  const [command, args] = npm();
-  const script = (/** @type {string} */ name, /** @type {string[]} */ more = []) => [...args, 'run', '--silent', name, ...(more.length ? ['--', ...more] : [])];
-
-  await check('format', command, script('format:check'));
-  await check('lint', command, script('lint'));
-  await check('types of tests and examples', command, script('types'));
-  const built = await check('build', command, script('build'));
-  if (scripts.generate && built) await check('generated files are current', command, script('generate', ['--check']));
+  await check('format', 'format:check');
+  await check('lint', 'lint');
+  await check('types of scripts, tests and examples', 'types');
+  const built = await check('build', 'build');
+  if (scripts.generate && built) await check('generated files are current', 'generate', ['--check']);
   if (!built) process.stdout.write('\nThe build failed, so the tests did not run.\n');
   else await vitest(words, (await probe()).state === 'ready' || process.env.CI ? 'docker' : undefined);
 }
