@@ -59,18 +59,27 @@ async function install(packages, become) {
   if (!become) throw unavailable(`${packages.join(' and ')} missing, and installing needs root.`, `Type:\n  ${command}\nand run the same command again.`);
   await step(`install ${packages.join(' and ')}`, async (progress) => {
     const apt = [...become, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-o', 'DPkg::Lock::Timeout=120'];
-    if (packageListsAreOld()) {
+    const update = async () => {
       progress('reading package lists');
       await root([...apt, 'update', '-qq'], command);
-    }
+    };
+    const words = [...apt, 'install', '-y', '-qq', '--no-install-recommends', ...packages];
+    const fresh = !packageListsAreOld();
+    if (!fresh) await update();
     progress('from the distribution');
-    await root([...apt, 'install', '-y', '-qq', '--no-install-recommends', ...packages], command);
+    if (fresh) {
+      // Lists of some days ago may name packages that the mirror has replaced since.
+      const { code } = await run(words[0] ?? '', words.slice(1));
+      if (code === 0) return;
+      await update();
+    }
+    await root(words, command);
   });
 }
 
 /** @param {string[]} words @param {string} instead */
 async function root(words, instead) {
-  const { code, output } = await run(/** @type {string} */ (words[0]), words.slice(1));
+  const { code, output } = await run(words[0] ?? '', words.slice(1));
   if (code !== 0) throw unavailable(`\`${words.join(' ')}\` failed with exit code ${code}.`, `Type:\n  ${instead}`, lastLines(output, 20));
 }
 
@@ -101,7 +110,7 @@ async function start(become) {
     const log = process.env.CLOUD_DOCKERD_LOG ?? '/var/log/dockerd.log';
     const args = process.env.CLOUD_DOCKERD_ARGS?.split(' ').filter(Boolean) ?? [];
     const words = become.length === 0 ? ['dockerd', ...args] : [...become, 'sh', '-c', `exec dockerd >>'${log}' 2>&1`];
-    const daemon = detach(/** @type {string} */ (words[0]), words.slice(1), become.length === 0 ? log : '/dev/null');
+    const daemon = detach(words[0] ?? '', words.slice(1), become.length === 0 ? log : '/dev/null');
     return await ready(() => daemon.ended, log);
   });
 }

@@ -19,7 +19,7 @@ export function engineAddress() {
   }
   if (given.startsWith('unix://')) return { socketPath: given.slice('unix://'.length) };
   const match = /^(?:tcp|http):\/\/([^:/]+):(\d+)\/?$/.exec(given);
-  if (!match?.[1]) throw new Stop(`DOCKER_HOST is "${given}", which is neither unix:///path nor tcp://host:port.`, { hint: 'unset DOCKER_HOST' });
+  if (!match?.[1]) throw new Stop(`DOCKER_HOST is "${given}", which is neither unix:///path nor tcp://host:port.`, { hint: 'unset DOCKER_HOST', exit: 2 });
   return { host: match[1], port: Number(match[2]) };
 }
 

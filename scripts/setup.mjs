@@ -110,7 +110,7 @@ function fingerprint() {
     const info = statSync(path, { throwIfNoEntry: false });
     if (info?.isDirectory()) {
       for (const name of readdirSync(path).sort()) if (!skipped.has(name)) visit(join(path, name));
-    } else if (info && !path.endsWith('.tsbuildinfo')) {
+    } else if (info && !path.endsWith('.tsbuildinfo') && !path.includes('.generated.')) {
       hash.update(`${path}\0${info.size}\0${info.mtimeMs}\n`);
     }
   };
