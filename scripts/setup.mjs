@@ -10,7 +10,7 @@ import { ensureDocker } from './docker.mjs';
 import { ensureProductImages, ensureTestImages } from './images.mjs';
 import { childEnv, lastLines, must, npm, report, root, run, Stop, step } from './terminal.mjs';
 
-const oldestNode = [22, 19];
+const oldestNode = { major: 22, minor: 19 };
 
 /**
  * Makes ready what the caller needs; throws a `Stop` where it cannot.
@@ -85,8 +85,8 @@ async function ensureNode() {
     throw new Stop('The Node that comes with the packages does not run here; it needs Linux with glibc.', { detail: output });
   }
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  if (major > /** @type {number} */ (oldestNode[0]) || (major === oldestNode[0] && minor >= /** @type {number} */ (oldestNode[1]))) return;
-  throw new Stop(`Node ${oldestNode.join('.')} or newer is needed on ${process.platform}-${process.arch}; this is ${process.versions.node}.`, {
+  if (major > oldestNode.major || (major === oldestNode.major && minor >= oldestNode.minor)) return;
+  throw new Stop(`Node ${oldestNode.major}.${oldestNode.minor} or newer is needed on ${process.platform}-${process.arch}; this is ${process.versions.node}.`, {
     hint: 'Install Node 24 and run the same command again.',
   });
 }
