@@ -1,0 +1,278 @@
+// A VPC is a Docker bridge network under our id, with a Linux bridge of its own, its own range, and a packet filter that keeps VPCs apart.
+import { createHash } from 'node:crypto';
+import type { NetworkInspectInfo } from 'dockerode';
+import type { Check, DriverReport, Feature, Found } from '../../kernel/driver.ts';
+import { DriverError } from '../../kernel/errors.ts';
+import type { NetworkDriver, NetworkSpec } from '../../services/vpc/driver.ts';
+import { contains, overlap, parseCidr } from './cidr.ts';
+import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
+import { engineIsLocal, hostRanges, isRoot } from './host.ts';
+import { Isolation } from './isolation.ts';
+import { Locks } from './locks.ts';
+import { run } from './tools.ts';
+
+const LABEL_NAME = 'thecloud.name';
+const BRIDGE_OPTION = 'com.docker.network.bridge.name';
+
+export class DockerNetwork implements NetworkDriver {
+  readonly #client: DockerClient;
+  readonly #locks = new Locks();
+  #host: Promise<{ local: boolean; isolation: Isolation }> | undefined;
+
+  constructor(client: DockerClient) {
+    this.#client = client;
+  }
+
+  ping(signal?: AbortSignal): Promise<void> {
+    return this.#client.ping(signal);
+  }
+
+  async ensure(spec: NetworkSpec, signal: AbortSignal): Promise<void> {
+    const range = parseCidr(spec.cidr);
+    if (range === undefined) throw new DriverError('bad_spec', `${spec.cidr} is not an IPv4 network; write its first address and a prefix, like 10.20.0.0/16`);
+    if (!contains(range, spec.gateway)) throw new DriverError('bad_spec', `Gateway ${spec.gateway} is not an address of ${spec.cidr}`);
+    // One at a time in all: two networks that overlap with each other must not both pass the check.
+    await this.#locks.run('', signal, async () => {
+      const bridge = this.bridgeOf(spec.id);
+      const { isolation } = await this.#hostOnce();
+      const present = await this.#settle(spec.id, signal);
+      if (present !== undefined && isAs(present, spec, bridge)) return isolation.ensure(bridge, spec.cidr, signal);
+      if (present !== undefined) await this.#delete(spec.id, present, signal);
+      await this.#refuseOverlap(spec);
+      signal.throwIfAborted();
+      // The rules first: there is no instant at which the bridge carries packets without them.
+      await isolation.ensure(bridge, spec.cidr, signal);
+      await this.#create(spec, bridge, signal);
+    });
+  }
+
+  async #create(spec: NetworkSpec, bridge: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#client.docker.createNetwork({
+        Name: spec.id,
+        CheckDuplicate: true,
+        Driver: 'bridge',
+        IPAM: { Driver: 'default', Config: [{ Subnet: spec.cidr, Gateway: spec.gateway }] },
+        Options: {
+          [BRIDGE_OPTION]: bridge,
+          'com.docker.network.bridge.enable_icc': 'true',
+          'com.docker.network.bridge.enable_ip_masquerade': 'true',
+        },
+        Labels: { ...this.#client.labels(spec.id), [LABEL_NAME]: spec.name },
+        abortSignal: signal,
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      const said = messageOf(error);
+      if (/overlap/i.test(said)) {
+        await this.#refuseOverlap(spec);
+        throw new DriverError('bad_spec', `${spec.cidr} overlaps with a network that Docker Engine already has`, { cause: error });
+      }
+      if (statusOf(error) === 409) throw new DriverError('bad_spec', `Docker Engine already has a network named ${spec.id} that is not ours`, { cause: error });
+      throw translate(error, `Could not make network ${spec.id}`);
+    }
+  }
+
+  async #refuseOverlap(spec: NetworkSpec): Promise<void> {
+    const wanted = parseCidr(spec.cidr);
+    for (const { cidr, by } of await this.#taken()) {
+      const range = parseCidr(cidr);
+      if (wanted !== undefined && range !== undefined && overlap(wanted, range)) {
+        throw new DriverError('bad_spec', `${spec.cidr} overlaps with ${cidr}, which ${by} already uses`);
+      }
+    }
+  }
+
+  /** Everything that a new network must not touch, with words for what has it. */
+  async #taken(): Promise<{ cidr: string; by: string; ours: boolean }[]> {
+    const networks = await this.#all();
+    const taken = networks.flatMap((network) => {
+      const ours = network.Labels?.[LABEL_INSTALLATION] === this.#client.installation;
+      const by = ours ? `network ${network.Name} (${network.Labels?.[LABEL_NAME] ?? ''})` : `Docker network ${network.Name}`;
+      return subnetsOf(network).map((cidr) => ({ cidr, by, ours }));
+    });
+    const { local } = await this.#hostOnce();
+    if (!local) return taken;
+    // Docker's own bridges are named above, by words that say more.
+    const bridges = new Set(networks.map((network) => network.Options?.[BRIDGE_OPTION] ?? `br-${network.Id.slice(0, 12)}`));
+    const host = (await hostRanges()).filter((range) => !bridges.has(range.interface));
+    return [...taken, ...host.map(({ cidr, by }) => ({ cidr, by, ours: false }))];
+  }
+
+  async remove(id: string, signal: AbortSignal): Promise<void> {
+    await this.#locks.run('', signal, async () => {
+      const present = await this.#settle(id, signal);
+      if (present !== undefined) await this.#delete(id, present, signal);
+      const { isolation } = await this.#hostOnce();
+      await isolation.remove(this.bridgeOf(id), signal);
+    });
+  }
+
+  /** Refuses while an instance, running or not, belongs to the network: Docker itself looks at running ones only. */
+  async #delete(id: string, network: NetworkInspectInfo, signal: AbortSignal): Promise<void> {
+    const users = await this.#usersOf(network.Id);
+    if (users.length > 0) throw new DriverError('busy', `Network ${id} is in use by ${users.join(', ')}`);
+    signal.throwIfAborted();
+    try {
+      await unlessAbsent(this.#client.docker.getNetwork(network.Id).remove({ abortSignal: signal }));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (/active endpoints/.test(messageOf(error))) throw new DriverError('busy', `Network ${id} is still in use`, { cause: error });
+      throw translate(error, `Could not remove network ${id}`);
+    }
+  }
+
+  async #usersOf(networkId: string): Promise<string[]> {
+    const containers = await this.#asked(this.#client.docker.listContainers({ all: true, filters: { network: [networkId] } }));
+    return containers.map((container) => container.Labels[LABEL_ID] ?? `container ${container.Names[0]?.slice(1) ?? container.Id}`).sort();
+  }
+
+  async inspect(id: string): Promise<NetworkSpec | undefined> {
+    const [network] = await this.#ours(id);
+    const config = network?.IPAM?.Config?.[0];
+    if (network === undefined || config?.Subnet === undefined) return undefined;
+    return { id, name: network.Labels?.[LABEL_NAME] ?? '', cidr: config.Subnet, gateway: config.Gateway ?? '' };
+  }
+
+  async list(): Promise<Found[]> {
+    const networks = await this.#asked(this.#client.docker.listNetworks({ filters: this.#client.filter() }));
+    const found = new Map<string, Found>();
+    for (const network of networks) {
+      const id = network.Labels?.[LABEL_ID];
+      if (id !== undefined) found.set(id, { id, createdAt: Date.parse(network.Created) });
+    }
+    return [...found.values()];
+  }
+
+  async reserved(): Promise<string[]> {
+    const taken = (await this.#taken()).filter(({ ours }) => !ours).map(({ cidr }) => cidr);
+    return [...new Set(taken)].sort();
+  }
+
+  /**
+   * The Linux interface of a VPC. An interface name has at most 15 characters, so it carries a digest: 65 bits of installation and id,
+   * found again without asking the engine.
+   */
+  bridgeOf(id: string): string {
+    const digest = createHash('sha256').update(`${this.#client.installation}/${id}`).digest().readBigUInt64BE();
+    return `cl${digest.toString(36).padStart(13, '0')}`;
+  }
+
+  /** Docker can hold two networks of one name when two creates met. The one that is used stays, else the elder; the others go. */
+  async #settle(id: string, signal: AbortSignal): Promise<NetworkInspectInfo | undefined> {
+    const [first, ...others] = (await this.#ours(id)).sort((a, b) => (a.Created < b.Created ? -1 : 1));
+    let kept = first;
+    for (const other of others) {
+      const loser = kept !== undefined && (await this.#usersOf(kept.Id)).length === 0 && (await this.#usersOf(other.Id)).length > 0 ? kept : other;
+      if (loser === kept) kept = other;
+      await this.#delete(id, loser, signal);
+    }
+    return kept;
+  }
+
+  #ours(id: string): Promise<NetworkInspectInfo[]> {
+    return this.#asked(this.#client.docker.listNetworks({ filters: { label: [...this.#client.filter().label, `${LABEL_ID}=${id}`] } }));
+  }
+
+  #all(): Promise<NetworkInspectInfo[]> {
+    return this.#asked(this.#client.docker.listNetworks());
+  }
+
+  async #asked<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      throw translate(error, 'Docker Engine did not tell about its networks');
+    }
+  }
+
+  /** Asked once; an engine that was away is asked again next time. */
+  #hostOnce(): Promise<{ local: boolean; isolation: Isolation }> {
+    this.#host ??= this.#askHost().catch((error: unknown) => {
+      this.#host = undefined;
+      throw translate(error, 'Docker Engine did not tell about itself');
+    });
+    return this.#host;
+  }
+
+  async #askHost(): Promise<{ local: boolean; isolation: Isolation }> {
+    const local = await engineIsLocal(this.#client);
+    return { local, isolation: await Isolation.probe(local, this.#client.log) };
+  }
+
+  async report(signal?: AbortSignal): Promise<DriverReport> {
+    const report: DriverReport = { driver: 'docker', features: [], checks: [] };
+    try {
+      await this.ping(signal);
+      const { local, isolation } = await this.#hostOnce();
+      const info = (await this.#client.docker.info()) as { ServerVersion: string; BridgeNfIptables?: boolean };
+      report.version = info.ServerVersion;
+      report.features.push(await this.#isolationFeature(local, isolation), ...FEATURES);
+      report.checks.push({ name: 'Docker Engine', ok: true, detail: `Version ${info.ServerVersion}${local ? '' : ', on another machine'}` });
+      report.checks.push(filterCheck(isolation));
+    } catch (error) {
+      const { message, hint } = translate(error, 'Docker Engine does not answer');
+      report.features.push({ name: 'isolation', level: 'recorded', detail: 'Docker Engine is away' });
+      report.checks.push({ name: 'Docker Engine', ok: false, detail: message, remedy: hint ?? 'docker info  # shows what is wrong' });
+    }
+    return report;
+  }
+
+  async #isolationFeature(local: boolean, isolation: Isolation): Promise<Feature> {
+    const name = 'isolation';
+    const published = "a port published on the host's own addresses is reachable from every VPC, as from everywhere";
+    if (isolation.unavailable === undefined) {
+      return {
+        name,
+        level: 'enforced',
+        detail: `Own nftables rules (table ip thecloud) and Docker Engine's keep VPCs apart, their gateway addresses too; ${published}`,
+      };
+    }
+    const alone = `ports published on all addresses also answer at their VPC's gateway address, because ${isolation.unavailable}`;
+    if (!local || !isRoot()) {
+      return { name, level: 'enforced', detail: `Docker Engine's packet filter, taken on trust: without root on its machine nobody can look; ${alone}` };
+    }
+    if (await dockerFilters()) return { name, level: 'enforced', detail: `Docker Engine's packet filter keeps VPCs apart; ${alone}` };
+    return { name, level: 'recorded', detail: `Docker Engine runs without its packet filter (--iptables=false) and ours is off: ${isolation.unavailable}` };
+  }
+}
+
+const FEATURES: Feature[] = [
+  { name: 'addresses', level: 'enforced', detail: 'Each VPC has a bridge and a range of its own; ranges that the host already uses are refused' },
+  { name: 'names', level: 'enforced', detail: "Docker Engine's DNS server resolves the names of instances inside their VPC only" },
+  { name: 'outbound', level: 'enforced', detail: "Traffic that leaves the host carries the host's address" },
+];
+
+const filterCheck = (isolation: Isolation): Check =>
+  isolation.unavailable === undefined
+    ? { name: 'packet filter', ok: true, detail: 'nftables takes our rules' }
+    : {
+        name: 'packet filter',
+        ok: false,
+        detail: `Our rules between VPCs are off: ${isolation.unavailable}`,
+        remedy: isRoot() ? 'sudo apt-get install nftables' : 'sudo cloud daemon start',
+      };
+
+/** Looks for traces of Docker's rules under any of the names that its versions gave them. For the report only; nothing depends on it. */
+async function dockerFilters(): Promise<boolean> {
+  const looks: [string, string[]][] = [
+    ['iptables', ['-w', '-S', 'FORWARD']],
+    ['nft', ['list', 'tables']],
+  ];
+  for (const [program, args] of looks) {
+    const seen = await run(program, args, { accept: [1, 2, 3, 4] }).catch((error: unknown) => {
+      if (error instanceof DriverError && error.code === 'unavailable') return { stdout: '' };
+      throw error;
+    });
+    if (/DOCKER-(ISOLATION-STAGE-1|FORWARD|INTERNAL)|docker-bridges/.test(seen.stdout)) return true;
+  }
+  return false;
+}
+
+const subnetsOf = (network: NetworkInspectInfo): string[] =>
+  (network.IPAM?.Config ?? []).flatMap(({ Subnet }) => (Subnet !== undefined && parseCidr(Subnet) !== undefined ? [Subnet] : []));
+
+const isAs = (network: NetworkInspectInfo, spec: NetworkSpec, bridge: string): boolean => {
+  const config = network.IPAM?.Config?.[0];
+  return config?.Subnet === spec.cidr && config.Gateway === spec.gateway && network.Options?.[BRIDGE_OPTION] === bridge;
+};
