@@ -93,7 +93,9 @@ export class MemoryCompute implements ComputeDriver {
     if (rebuild) {
       if (instance.power !== 'stopped' && !options.allowRestart) throw new DriverError('busy', `Instance ${spec.name} must restart for this change`);
       this.#check(spec);
-      const ports = this.#ports(spec, instance.ports);
+      // Only what was chosen here may be kept; a number of the user's stays the user's.
+      const chosen = instance.ports.filter((_, index) => instance.spec.ports[index]?.hostPort === 0);
+      const ports = this.#ports(spec, chosen);
       this.#stop(instance);
       instance.ports = ports;
     } else if (restart && spec.power !== 'stopped') this.#stop(instance);
@@ -142,9 +144,9 @@ export class MemoryCompute implements ComputeDriver {
 
   #check(spec: InstanceSpec): void {
     if (!this.#world.images.has(normaliseReference(spec.image))) throw new DriverError('bad_spec', `There is no image ${spec.image}`);
-    if (!this.#world.networks.has(spec.networkId)) throw new DriverError('bad_spec', `There is no network ${spec.networkId}`);
+    if (!this.#world.networks.has(spec.networkId)) throw new DriverError('busy', `There is no network ${spec.networkId} yet`);
     for (const { volumeId } of spec.mounts) {
-      if (!this.#world.volumes.has(volumeId)) throw new DriverError('bad_spec', `There is no volume ${volumeId}`);
+      if (!this.#world.volumes.has(volumeId)) throw new DriverError('busy', `There is no volume ${volumeId} yet`);
     }
     const neighbour = [...this.#world.instances.values()].find(
       (each) => each.spec.id !== spec.id && each.spec.networkId === spec.networkId && each.spec.address === spec.address,

@@ -102,6 +102,8 @@ export function play(spec: ExecSpec, world: ExecWorld): ExecSession {
   };
 }
 
-/** Settled when the reader has taken everything, or has gone away. */
+/** Settled when the reader has taken everything, or has gone away; at once when nothing is left to take. */
 const ended = (stream: PassThrough): Promise<void> =>
-  stream.readableEnded || stream.destroyed ? Promise.resolve() : new Promise((resolve) => stream.once('end', resolve).once('close', resolve));
+  stream.readableEnded || stream.destroyed || stream.readableLength === 0
+    ? Promise.resolve()
+    : new Promise((resolve) => stream.once('end', resolve).once('close', resolve));

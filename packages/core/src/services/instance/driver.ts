@@ -105,7 +105,7 @@ export interface ExecSpec {
   rows?: number;
 }
 
-/** A program running inside an instance. With a tty, everything arrives on stdout. */
+/** A program running inside an instance. With a tty, everything arrives on stdout. Read both outputs: an unread one holds the program up, as a full pipe does. */
 export interface ExecSession {
   readonly stdin: import('node:stream').Writable;
   readonly stdout: Readable;
