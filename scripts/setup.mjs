@@ -94,7 +94,7 @@ async function ensureNode() {
 async function ensureBuild() {
   const stamp = join(root, 'node_modules', '.cache', 'thecloud', 'build');
   const sources = fingerprint();
-  if (existsSync(join(root, 'packages', 'cli', 'dist')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return;
+  if (existsSync(join(root, 'packages', 'cli', 'dist', 'bundle', 'main.js')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return;
   await step('build', async () => {
     const [command, args] = npm();
     await must(command, [...args, 'run', 'build', '--loglevel=error'], { env: childEnv, failure: 'The build failed.' });

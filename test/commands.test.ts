@@ -21,7 +21,8 @@ describe('./cloud', () => {
   function checkout(): string {
     const path = join(folder, 'checkout');
     mkdirSync(join(path, 'node_modules', '.bin'), { recursive: true });
-    mkdirSync(join(path, 'packages', 'cli', 'dist'), { recursive: true });
+    mkdirSync(join(path, 'packages', 'cli', 'dist', 'bundle'), { recursive: true });
+    writeFileSync(join(path, 'packages', 'cli', 'dist', 'bundle', 'main.js'), '');
     copyFileSync(join(root, 'cloud'), join(path, 'cloud'));
     const node = join(path, 'node_modules', '.bin', 'node');
     writeFileSync(node, '#!/bin/sh\nfor word; do echo "[$word]"; done\nexit 42\n');
