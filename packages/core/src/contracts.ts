@@ -31,4 +31,6 @@ export * from './kernel/channel.ts';
 export * from './kernel/client.ts';
 export * from './kernel/contract.ts';
 export * from './kernel/errors.ts';
+export { nearest } from './kernel/near.ts';
+export * from './kernel/paths.ts';
 export * from './kernel/wire.ts';

@@ -68,8 +68,8 @@ const base = {
 /** Output of a ref field `vpc` comes with `vpcId`. */
 export type RefIds = { readonly [key in `${string}Id`]?: string };
 
-type Out<S extends Shape> = { [K in keyof S as undefined extends z.output<S[K]> ? never : K]: z.output<S[K]> } & {
-  [K in keyof S as undefined extends z.output<S[K]> ? K : never]?: z.output<S[K]>;
+type Out<S extends Shape> = { -readonly [K in keyof S as undefined extends z.output<S[K]> ? never : K]: z.output<S[K]> } & {
+  -readonly [K in keyof S as undefined extends z.output<S[K]> ? K : never]?: z.output<S[K]>;
 };
 type In<S extends Shape> = { [K in keyof S as undefined extends z.input<S[K]> ? never : K]: z.input<S[K]> } & {
   [K in keyof S as undefined extends z.input<S[K]> ? K : never]?: z.input<S[K]>;
@@ -195,7 +195,7 @@ type CreateIn<Spec extends Shape, X extends Shape> = z.ZodType<
   In<Omit<Spec, keyof X>> & In<X> & { name: string; labels?: Record<string, string> }
 >;
 type UpdateIn<Spec extends Shape, X extends Shape> = z.ZodType<
-  { [K in keyof Omit<Spec, keyof X>]?: z.output<Spec[K]> | null } & Out<X> & { labels?: Record<string, string> },
+  { -readonly [K in keyof Omit<Spec, keyof X>]?: z.output<Spec[K]> | null } & Out<X> & { labels?: Record<string, string> },
   { [K in keyof Omit<Spec, keyof X>]?: z.input<Spec[K]> | null } & In<X> & { labels?: Record<string, string> }
 >;
 export interface ListInput {
@@ -308,11 +308,13 @@ export function crud<
   return { create, list, get, update, delete: remove };
 }
 
-interface ActionDefinition<I extends Shape, O> {
+interface ActionDefinition {
   summary: string;
   description?: string;
-  input?: I;
-  output?: O;
+  input?: Shape;
+  output?: z.ZodType;
+  /** Default true: `cloud queue send <queue>`. */
+  target?: boolean;
   async?: boolean;
   destructive?: boolean;
   internal?: boolean;
@@ -321,25 +323,30 @@ interface ActionDefinition<I extends Shape, O> {
 
 type ObjectOf<I extends Shape> = z.ZodType<Out<I>, In<I>>;
 
+/** Types come from the definition alone; were they parameters of their own, TypeScript would take them from where the result is used. */
+type Defined<K extends Kind, R extends Resource, D extends ActionDefinition> = Operation<
+  K,
+  D extends { input: infer I extends Shape } ? ObjectOf<I> : NoInput,
+  D extends { output: infer O extends z.ZodType } ? O : R['output'],
+  D extends { target: false } ? false : true
+>;
+
 function define<K extends Kind>(kind: K) {
-  return <R extends Resource, const I extends Shape = Record<never, never>, O extends z.ZodType = R['output'], const T extends boolean = true>(
-    of: R,
-    /** `target` is true by default: `cloud queue send <queue>`. */
-    definition: ActionDefinition<I, O> & { target?: T },
-  ): Operation<K, ObjectOf<I>, O, T> => ({
-    ...defaults,
-    kind,
-    summary: definition.summary,
-    ...(definition.description === undefined ? {} : { description: definition.description }),
-    target: (definition.target ?? true) as T,
-    input: z.strictObject({ ...definition.input }) as never,
-    output: (definition.output ?? of.output) as O,
-    answersResource: definition.output === undefined,
-    async: definition.async ?? false,
-    destructive: definition.destructive ?? false,
-    internal: definition.internal ?? false,
-    examples: definition.examples ?? [],
-  });
+  return <R extends Resource, const D extends ActionDefinition>(of: R, definition: D): Defined<K, R, D> =>
+    ({
+      ...defaults,
+      kind,
+      summary: definition.summary,
+      ...(definition.description === undefined ? {} : { description: definition.description }),
+      target: definition.target ?? true,
+      input: z.strictObject({ ...definition.input }),
+      output: definition.output ?? of.output,
+      answersResource: definition.output === undefined,
+      async: definition.async ?? false,
+      destructive: definition.destructive ?? false,
+      internal: definition.internal ?? false,
+      examples: definition.examples ?? [],
+    }) as Operation as Defined<K, R, D>;
 }
 
 /** A change other than the standard ones. Without `output` it answers with the resource. */

@@ -6,7 +6,7 @@ import type { Contract } from './contract.ts';
 import { DriverError, Fault, type FaultBody } from './errors.ts';
 import type { Log } from './log.ts';
 import { tableName } from './migrate.ts';
-import { type Controller, type Reconciliation, Waiting } from './service.ts';
+import { type Controller, type Reconciliation, Unsuccessful, Waiting } from './service.ts';
 import { appendEvent, type Store, type Unit } from './store.ts';
 import { type Row, rowOf, Table } from './table.ts';
 
@@ -195,7 +195,13 @@ export class Loop {
       report: (change) => write((unit, current) => new Table(contract, row.tenantId, unit).report(current, change)) as never,
       event: (type, text) =>
         write(async (unit, current) => {
-          await appendEvent(unit, { type: `${contract.resource.name}.${type}`, resource: contract.resource.name, resourceId: current.id, name: current.name, message: text });
+          await appendEvent(unit, {
+            type: `${contract.resource.name}.${type}`,
+            resource: contract.resource.name,
+            resourceId: current.id,
+            name: current.name,
+            message: text,
+          });
         }),
       progress: (text, percent) => {
         void this.#progress(row, text, percent).catch((error: unknown) => log.warn({ id: row.id, error: message(error) }, 'could not record progress'));
@@ -209,10 +215,20 @@ export class Loop {
 
   async #progress(row: Row, text: string, percent: number | undefined): Promise<void> {
     await this.#unit(row, async (unit) => {
-      const open = await unit.tx.selectFrom('operation').select(['id', 'progress', 'percent']).where('resource_id', '=', row.id).where('state', '=', 'running').execute();
+      const open = await unit.tx
+        .selectFrom('operation')
+        .select(['id', 'progress', 'percent'])
+        .where('resource_id', '=', row.id)
+        .where('state', '=', 'running')
+        .execute();
       for (const operation of open) {
         if (operation.progress === text && operation.percent === (percent ?? null)) continue;
-        await unit.tx.updateTable('operation').set({ progress: text, percent: percent ?? null }).where('id', '=', operation.id).where('state', '=', 'running').execute();
+        await unit.tx
+          .updateTable('operation')
+          .set({ progress: text, percent: percent ?? null })
+          .where('id', '=', operation.id)
+          .where('state', '=', 'running')
+          .execute();
         unit.changes.operations.push(operation.id);
       }
     });
@@ -222,7 +238,13 @@ export class Loop {
   async #done(row: Row): Promise<void> {
     const { contract } = this.#options;
     const open = await this.#options.store.read((db) =>
-      db.selectFrom('operation').select('id').where('resource_id', '=', row.id).where('state', '=', 'running').where('generation', '<=', row.generation).execute(),
+      db
+        .selectFrom('operation')
+        .select('id')
+        .where('resource_id', '=', row.id)
+        .where('state', '=', 'running')
+        .where('generation', '<=', row.generation)
+        .execute(),
     );
     if (row.observed >= row.generation && open.length === 0) return;
     await this.#unit(row, async (unit) => {
@@ -240,7 +262,8 @@ export class Loop {
       const kind = `${this.#options.contract.resource.name}.delete`;
       const open = await unit.tx.selectFrom('operation').select(['id', 'kind']).where('resource_id', '=', row.id).where('state', '=', 'running').execute();
       for (const operation of open) {
-        const error: FaultBody | undefined = operation.kind === kind ? undefined : { code: 'conflict', message: `${row.name} was deleted before this was done` };
+        const error: FaultBody | undefined =
+          operation.kind === kind ? undefined : { code: 'conflict', message: `${row.name} was deleted before this was done` };
         await this.#endOne(unit, operation.id, error);
       }
     });
@@ -272,6 +295,15 @@ export class Loop {
     if (error instanceof Waiting) {
       await this.#progress(row, error.message, undefined);
       this.#later(id, entry, error.milliseconds);
+      return;
+    }
+    if (error instanceof Unsuccessful) {
+      await this.#unit(row, async (unit) => {
+        const table = new Table(contract, row.tenantId, unit);
+        const current = await table.byId(row.id);
+        if (current !== undefined && current.observed < row.generation) await table.report(current, { observed: row.generation });
+        await this.#end(unit, row.id, row.generation, { code: 'conflict', message: error.message });
+      });
       return;
     }
     const kind = kindOf(error);

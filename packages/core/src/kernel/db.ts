@@ -90,7 +90,8 @@ class Prepared implements SqliteDatabase {
 
   prepare(text: string): SqliteStatement {
     // SQLite rolls back by itself when the disk is full; a second rollback would hide that error behind its own.
-    if (text === 'rollback' && !this.#database.inTransaction) return { reader: false, all: () => [], run: () => ({ changes: 0, lastInsertRowid: 0 }), iterate: () => [].values() };
+    if (text === 'rollback' && !this.#database.inTransaction)
+      return { reader: false, all: () => [], run: () => ({ changes: 0, lastInsertRowid: 0 }), iterate: () => [].values() };
     let statement = this.#statements.get(text);
     if (statement === undefined) {
       // Texts with lists of varying length are many; the oldest goes.
@@ -133,16 +134,24 @@ export function databaseFault(error: unknown, where = 'the database'): Fault | u
   if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return undefined;
   const options = { cause: error };
   if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_WRITE' || code === 'SQLITE_IOERR_SHMSIZE') {
-    return new Fault('unavailable', 'The disk that holds the data directory is full; nothing was changed', { ...options, hint: 'df -h  # free some space, then try again' });
+    return new Fault('unavailable', 'The disk that holds the data directory is full; nothing was changed', {
+      ...options,
+      hint: 'df -h  # free some space, then try again',
+    });
   }
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
     return new Fault('unavailable', `Another program holds ${where} locked; nothing was changed`, { ...options, hint: 'try again' });
   }
   if (code.startsWith('SQLITE_READONLY') || code.startsWith('SQLITE_CANTOPEN') || code.startsWith('SQLITE_PERM')) {
-    return new Fault('unavailable', `Cannot write to ${where}; nothing was changed`, { ...options, hint: 'ls -l the data directory: it must belong to this user' });
+    return new Fault('unavailable', `Cannot write to ${where}; nothing was changed`, {
+      ...options,
+      hint: 'ls -l the data directory: it must belong to this user',
+    });
   }
-  if (code.startsWith('SQLITE_IOERR')) return new Fault('unavailable', `The disk failed while reading or writing ${where}`, { ...options, hint: 'dmesg | tail' });
-  if (code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT')) return new Fault('unavailable', `${where} is damaged`, { ...options, hint: 'restore the data directory from a backup' });
+  if (code.startsWith('SQLITE_IOERR'))
+    return new Fault('unavailable', `The disk failed while reading or writing ${where}`, { ...options, hint: 'dmesg | tail' });
+  if (code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT'))
+    return new Fault('unavailable', `${where} is damaged`, { ...options, hint: 'restore the data directory from a backup' });
   return undefined;
 }
 

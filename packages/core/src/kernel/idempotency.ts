@@ -37,5 +37,8 @@ export async function storedAnswer(db: Db, { tenantId, principal, key, hash }: I
 }
 
 export async function storeAnswer(unit: Unit, { tenantId, principal, key, hash }: IdempotencyKey, answer: StoredAnswer): Promise<void> {
-  await unit.tx.insertInto('idempotency').values({ tenant: tenantId, principal, key, hash, answer: JSON.stringify(answer), created_at: unit.now }).execute();
+  await unit.tx
+    .insertInto('idempotency')
+    .values({ tenant: tenantId, principal, key, hash, answer: JSON.stringify(answer), created_at: unit.now })
+    .execute();
 }

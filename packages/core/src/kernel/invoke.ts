@@ -132,7 +132,10 @@ export class Kernel implements Core {
   }
 
   clientFor<C extends Contracts>(principal: Principal, contracts: C, source = 'internal'): Client<C> {
-    return clientOf(contracts, this.#transport((request) => invocationOf(request, principal, source)));
+    return clientOf(
+      contracts,
+      this.#transport((request) => invocationOf(request, principal, source)),
+    );
   }
 
   #transport(invocation: (request: Request) => Invocation): Transport {
@@ -187,15 +190,23 @@ export class Kernel implements Core {
     }
     const found = bound.operations.get(invocation.operation);
     if (found === undefined || (found.operation.internal && !inside)) {
-      const near = nearest(invocation.operation, [...bound.operations].filter(([, { operation }]) => !operation.internal).map(([name]) => name));
-      throw new Fault('not_found', `${invocation.service} has no operation ${JSON.stringify(invocation.operation)}${near === undefined ? '' : `; did you mean ${near}?`}`);
+      const near = nearest(
+        invocation.operation,
+        [...bound.operations].filter(([, { operation }]) => !operation.internal).map(([name]) => name),
+      );
+      throw new Fault(
+        'not_found',
+        `${invocation.service} has no operation ${JSON.stringify(invocation.operation)}${near === undefined ? '' : `; did you mean ${near}?`}`,
+      );
     }
     const { operation, refs } = found;
     const { principal } = invocation;
     if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'set CLOUD_TOKEN, or use the Unix socket' });
     const input = validate(operation, invocation.input);
     if (operation.target && (invocation.target === undefined || invocation.target === '')) {
-      throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, { details: [{ path: invocation.service, message: 'give its name or id' }] });
+      throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, {
+        details: [{ path: invocation.service, message: 'give its name or id' }],
+      });
     }
     const tenantId = invocation.tenant === undefined ? principal.tenantId : await this.#tenant(invocation.tenant, principal);
     authorize(principal, tenantId, `${bound.contract.resource.name}:${invocation.operation}`, operation.kind);
@@ -254,7 +265,7 @@ export class Kernel implements Core {
     }
     if (custom === undefined && operation.standard === 'list') return this.#list(frame, table);
     if (custom === undefined) throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
-    const target = operation.target && bound.contract.resource.stored ? await this.#store.read(() => table.get(frame.target as string)) : undefined;
+    const target = await this.#store.read(() => this.#target(frame, table));
     const refs = await this.#resolve(frame, this.#store.db);
     const value = await custom(this.#call(frame, undefined, target, refs));
     return this.#answer(bound, value);
@@ -293,7 +304,11 @@ export class Kernel implements Core {
         signal: frame.signal,
         target: frame.target,
         input: frame.input,
-        client: (contracts) => clientOf(contracts, this.#transport((request) => ({ ...invocationOf(request, principal, invocation.source ?? 'internal'), tenant: tenantId }))),
+        client: (contracts) =>
+          clientOf(
+            contracts,
+            this.#transport((request) => ({ ...invocationOf(request, principal, invocation.source ?? 'internal'), tenant: tenantId })),
+          ),
       };
       await prepare(preparation);
       frame.input = preparation.input as Record<string, unknown>;
@@ -326,22 +341,22 @@ export class Kernel implements Core {
   async #inside(frame: Frame, unit: Unit, invocation: Pick<Invocation, 'ifMatch'>): Promise<Answer> {
     const { bound, operation, name, tenantId } = frame;
     const table = new Table(bound.contract, tenantId, unit);
-    const target = operation.target && bound.contract.resource.stored ? await table.get(frame.target as string) : undefined;
-    if (invocation.ifMatch !== undefined && target !== undefined && target.generation !== invocation.ifMatch) {
+    const target = await this.#target(frame, table);
+    if (invocation.ifMatch !== undefined && target !== undefined && !(target instanceof Fault) && target.generation !== invocation.ifMatch) {
       throw new Fault('stale', `${target.name} has changed since you read it (generation ${target.generation}, not ${invocation.ifMatch})`, {
         hint: `cloud ${bound.contract.resource.name} get ${target.name}`,
         details: { generation: target.generation },
       });
     }
     const refs = await this.#resolve(frame, unit);
-    let followed: { resource: string; row: Row } | undefined;
-    const call = this.#call(frame, unit, target, refs, (resource, row) => {
-      followed = { resource, row };
+    let followed: { resource: string; id: string } | undefined;
+    const call = this.#call(frame, unit, target, refs, (resource, id) => {
+      followed = { resource, id };
     });
     const custom = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => Promise<unknown>) | undefined;
-    const value = custom === undefined ? await this.#standard(frame, table, target) : await custom(call);
+    const value = custom === undefined ? await this.#standard(frame, table, target as Row | undefined) : await custom(call);
     let row = isRow(value) ? value : undefined;
-    const subject = followed ?? (row === undefined ? undefined : { resource: bound.contract.resource.name, row });
+    const subject = await this.#subject(followed, row, bound, tenantId, unit);
     let operationId: string | undefined;
     if (operation.async && subject !== undefined) {
       const { row: of } = subject;
@@ -350,10 +365,40 @@ export class Kernel implements Core {
       operationId = await appendOperation(unit, { kind, resource: subject.resource, resourceId: of.id, name: of.name, generation: of.generation, done });
       const owner = this.#bound.get(subject.resource);
       if (owner?.contract.resource.stored === true) await new Table(owner.contract, tenantId, unit).setOperation(of, operationId);
-      if (row !== undefined && row.id === of.id) row = { ...row, operation: operationId };
+      if (row !== undefined)
+        row =
+          row.id === of.id
+            ? { ...row, operation: operationId }
+            : await new Table(this.#ownerOf(row, bound).contract, tenantId, unit).setOperation(row, operationId);
     }
     const answer = row === undefined ? this.#answer(bound, value) : this.#answer(this.#ownerOf(row, bound), row);
     return { ...answer, ...(operationId === undefined ? {} : { operation: operationId }) };
+  }
+
+  /** The row whose generation an operation follows: the one the handler named, or the one it answers with. */
+  async #subject(
+    followed: { resource: string; id: string } | undefined,
+    row: Row | undefined,
+    bound: Bound,
+    tenantId: string,
+    unit: Unit,
+  ): Promise<{ resource: string; row: Row } | undefined> {
+    if (followed === undefined) return row === undefined ? undefined : { resource: bound.contract.resource.name, row };
+    const owner = this.#bound.get(followed.resource);
+    const of = owner === undefined ? undefined : await new Table(owner.contract, tenantId, unit).byId(followed.id);
+    if (of === undefined) throw new Error(`nothing to follow: ${followed.resource} ${followed.id}`);
+    return { resource: followed.resource, row: of };
+  }
+
+  /** The row the call is for. That it is missing is told to handlers only when they ask for it: an image may be there without a row. */
+  async #target({ bound, operation, target, name }: Frame, table: Table): Promise<Row | Fault | undefined> {
+    if (!operation.target || !bound.contract.resource.stored) return undefined;
+    try {
+      return await table.get(target as string);
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'not_found' && bound.service.handlers?.[name] !== undefined) return error;
+      throw error;
+    }
   }
 
   async #standard(frame: Frame, table: Table, target: Row | undefined): Promise<Row> {
@@ -379,7 +424,13 @@ export class Kernel implements Core {
     });
   }
 
-  #call(frame: Frame, unit: Unit | undefined, target: Row | undefined, refs: Record<string, Row[]>, follow?: (resource: string, row: Row) => void): Call<Contract, unknown> {
+  #call(
+    frame: Frame,
+    unit: Unit | undefined,
+    target: Row | Fault | undefined,
+    refs: Record<string, Row[]>,
+    follow?: (resource: string, id: string) => void,
+  ): Call<Contract, unknown> {
     const { bound, principal, tenantId, requestId, input, signal } = frame;
     const table = new Table(bound.contract, tenantId, unit ?? this.#store.db);
     return {
@@ -390,9 +441,11 @@ export class Kernel implements Core {
       signal,
       get target() {
         if (target === undefined) throw new Error('this operation has no target');
+        if (target instanceof Fault) throw target;
         return target as never;
       },
       targetName: frame.target ?? '',
+      found: target === undefined || target instanceof Fault ? undefined : (target as never),
       refs,
       rows: table as unknown as Rows<Contract>,
       sql: unit?.tx ?? this.#store.db,
@@ -405,9 +458,15 @@ export class Kernel implements Core {
         ),
       event: async (row, type, text) => {
         if (unit === undefined) throw new Error('an event needs a transaction');
-        await appendEvent(unit, { type: `${bound.contract.resource.name}.${type}`, resource: bound.contract.resource.name, resourceId: row.id, name: row.name, message: text });
+        await appendEvent(unit, {
+          type: `${bound.contract.resource.name}.${type}`,
+          resource: bound.contract.resource.name,
+          resourceId: row.id,
+          name: row.name,
+          message: text,
+        });
       },
-      follow: (resource, row) => follow?.(resource, row),
+      follow: (resource, id) => follow?.(resource, id),
     };
   }
 
@@ -457,7 +516,7 @@ export class Kernel implements Core {
       const handler = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => AsyncIterable<unknown> | Promise<Channel>) | undefined;
       if (handler === undefined) throw new Error(`${invocation.service}.${name} has no handler`);
       const table = new Table(bound.contract, tenantId, this.#store.db);
-      const target = operation.target && bound.contract.resource.stored ? await this.#store.read(() => table.get(frame.target as string)) : undefined;
+      const target = await this.#store.read(() => this.#target(frame, table));
       const refs = await this.#resolve(frame, this.#store.db);
       const call = this.#call(frame, undefined, target, refs);
       if (kind === 'channel') {
@@ -530,7 +589,10 @@ export class Kernel implements Core {
     if (database !== undefined) return database;
     if (invocation.signal?.aborted === true) return new Fault('timeout', 'The caller went away', { cause: error });
     const { service, operation } = invocation;
-    this.#options.log.error({ requestId, service, operation, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'internal error');
+    this.#options.log.error(
+      { requestId, service, operation, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+      'internal error',
+    );
     return new Fault('internal', 'An internal error; the daemon log has it under this request id', { cause: error, hint: 'cloud daemon logs' });
   }
 
@@ -595,9 +657,18 @@ export class Kernel implements Core {
       try {
         const now = this.#options.clock.now();
         await this.#store.transaction({ tenantId: '', principal: 'system' }, async ({ tx }) => {
-          await tx.deleteFrom('idempotency').where('created_at', '<', now - KEPT_MS).execute();
-          await tx.deleteFrom('operation').where('finished_at', '<', now - HISTORY_MS).execute();
-          await tx.deleteFrom('event').where('time', '<', now - HISTORY_MS).execute();
+          await tx
+            .deleteFrom('idempotency')
+            .where('created_at', '<', now - KEPT_MS)
+            .execute();
+          await tx
+            .deleteFrom('operation')
+            .where('finished_at', '<', now - HISTORY_MS)
+            .execute();
+          await tx
+            .deleteFrom('event')
+            .where('time', '<', now - HISTORY_MS)
+            .execute();
         });
         for (const { service } of this.#bound.values()) await service.prune?.(now);
       } catch (error) {

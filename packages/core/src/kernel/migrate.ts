@@ -63,10 +63,17 @@ function resourceTable(contract: Contract): Migration {
   };
 }
 
-/** Brings the schema up to date. A database of a newer version is refused, never touched. */
-export async function migrate(db: Db, services: readonly { contract: Contract; migrations?: readonly Migration[] | undefined }[]): Promise<void> {
+/** The kernel's own tables, which must be there before anything else is known. */
+export async function migrateKernel(db: Db): Promise<void> {
   await sql`create table if not exists migration (id text primary key, applied_at text not null)`.execute(db);
-  const applied = new Set((await sql<{ id: string }>`select id from migration`.execute(db)).rows.map((row) => row.id));
+  await apply(db, kernel, await appliedIn(db));
+}
+
+const appliedIn = async (db: Db): Promise<Set<string>> => new Set((await sql<{ id: string }>`select id from migration`.execute(db)).rows.map((row) => row.id));
+
+/** Brings the whole schema up to date. A database of a newer version is refused, never touched. */
+export async function migrate(db: Db, services: readonly { contract: Contract; migrations?: readonly Migration[] | undefined }[]): Promise<void> {
+  const applied = await appliedIn(db);
   const wanted = [...kernel];
   for (const { contract, migrations } of services) {
     if (contract.resource.stored) wanted.push(resourceTable(contract));
@@ -75,8 +82,14 @@ export async function migrate(db: Db, services: readonly { contract: Contract; m
   const known = new Set(wanted.map((migration) => migration.id));
   const unknown = [...applied].filter((id) => !known.has(id));
   if (unknown.length > 0) {
-    throw new Fault('conflict', `The data directory was written by a newer version (it has ${unknown.join(', ')})`, { hint: 'use the version that wrote it, or another --data-dir' });
+    throw new Fault('conflict', `The data directory was written by a newer version (it has ${unknown.join(', ')})`, {
+      hint: 'use the version that wrote it, or another --data-dir',
+    });
   }
+  await apply(db, wanted, applied);
+}
+
+async function apply(db: Db, wanted: readonly Migration[], applied: ReadonlySet<string>): Promise<void> {
   for (const migration of wanted) {
     if (applied.has(migration.id)) continue;
     await db.transaction().execute(async (tx) => {

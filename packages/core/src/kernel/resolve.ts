@@ -60,7 +60,8 @@ export async function resolveRefs(
         }
         throw error;
       }
-      if (row.deletedAt !== undefined) throw new Fault('conflict', `The ${words(of)} ${row.name} is being deleted`, { details: [{ path, message: 'name another' }] });
+      if (row.deletedAt !== undefined)
+        throw new Fault('conflict', `The ${words(of)} ${row.name} is being deleted`, { details: [{ path, message: 'name another' }] });
       return row;
     };
     if (inner !== undefined) {

@@ -41,8 +41,10 @@ export interface Preparation<Input> extends Omit<CallBase<Input>, 'input'> {
 
 /** A read or write. Of a write everything is in one transaction: no waiting for backends here. */
 export interface Call<C extends Contract, Input> extends CallBase<Input> {
-  /** The resource the call is for; fails when the operation has none, or its resource is not stored. */
+  /** The resource the call is for; `not_found` when there is no such row. */
   readonly target: RowOf<C>;
+  /** The same, or undefined: for services whose resources may exist without a row. */
+  readonly found: RowOf<C> | undefined;
   /** What the caller wrote to name it. */
   readonly targetName: string;
   /** Rows that the ref fields of the input named, by field. */
@@ -55,7 +57,7 @@ export interface Call<C extends Contract, Input> extends CallBase<Input> {
   /** Adds an event besides those that row writes make. */
   event(row: Row, type: string, message: string): Promise<void>;
   /** Of an asynchronous operation: the row whose generation it follows, when that is not the one answered with. */
-  follow(resource: string, row: Row): void;
+  follow(resource: string, id: string): void;
 }
 
 /** The rows of the call's own resource, in its tenant. */
@@ -65,13 +67,18 @@ export interface Rows<C extends Contract> {
   byId(id: string): Promise<RowOf<C> | undefined>;
   list(page?: Page): Promise<{ rows: RowOf<C>[]; cursor: string | undefined }>;
   insert(draft: Draft): Promise<RowOf<C>>;
-  update(row: RowOf<C>, change: { labels?: Record<string, string> | undefined; spec?: Record<string, unknown>; always?: boolean; message?: string }): Promise<RowOf<C>>;
+  update(
+    row: RowOf<C>,
+    change: { labels?: Record<string, string> | undefined; spec?: Record<string, unknown>; always?: boolean; message?: string },
+  ): Promise<RowOf<C>>;
   report(row: RowOf<C>, change: { status?: StatusPatch<StatusOf<C>>; state?: string; reason?: string | null }): Promise<RowOf<C>>;
   delete(row: RowOf<C>): Promise<RowOf<C>>;
 }
 
 /** A row stands for its view; anything else is the answer itself. */
-type HandlerResult<C extends Contract, O extends Operation> = O['answersResource'] extends true ? RowOf<C> | z.output<O['output']> : Row | z.output<O['output']>;
+type HandlerResult<C extends Contract, O extends Operation> = O['answersResource'] extends true
+  ? RowOf<C> | z.output<O['output']>
+  : Row | z.output<O['output']>;
 
 type Handler<C extends Contract, O extends Operation> = O['kind'] extends 'stream'
   ? (call: Call<C, z.output<O['input']>>) => AsyncIterable<z.output<O['output']>>
@@ -91,6 +98,14 @@ export class Waiting extends Error {
     super(message);
     this.name = 'Waiting';
     this.milliseconds = milliseconds;
+  }
+}
+
+/** Thrown by a controller: what was asked for did not succeed, though the resource itself is in the state that was reported. */
+export class Unsuccessful extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'Unsuccessful';
   }
 }
 

@@ -36,7 +36,10 @@ export class Store {
   }
 
   /** Runs `work` in a transaction; database failures come out as Faults. */
-  async transaction<T>(by: { tenantId: string; principal: string; requestId?: string | undefined; from?: string }, work: (unit: Unit) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    by: { tenantId: string; principal: string; requestId?: string | undefined; from?: string },
+    work: (unit: Unit) => Promise<T>,
+  ): Promise<T> {
     const changes: Committed = { rows: [], events: false, operations: [], from: by.from };
     let result: T;
     try {

@@ -146,11 +146,18 @@ export class Table {
     }
     for (const selector of page.label ?? []) {
       const match = /^([^=!]+)(?:(!?=)(.*))?$/s.exec(selector);
-      if (match === null) throw new Fault('invalid_input', `"${selector}" is not key=value, key!=value or key`, { details: [{ path: 'label', message: 'use key=value, key!=value or key' }] });
+      if (match === null)
+        throw new Fault('invalid_input', `"${selector}" is not key=value, key!=value or key`, {
+          details: [{ path: 'label', message: 'use key=value, key!=value or key' }],
+        });
       const [, key = '', comparison, value = ''] = match;
       const negated = comparison === '!=';
       query = query.where((where) => {
-        let labels = where.selectFrom('label').select('key').whereRef('label.owner', '=', sql.ref(`${this.#table}.id`)).where('label.key', '=', key);
+        let labels = where
+          .selectFrom('label')
+          .select('key')
+          .whereRef('label.owner', '=', sql.ref(`${this.#table}.id`))
+          .where('label.key', '=', key);
         if (comparison !== undefined) labels = labels.where('label.value', '=', value);
         const has = where.exists(labels);
         return negated ? where.not(has) : has;
@@ -190,7 +197,12 @@ export class Table {
       created_at: unit.now,
       updated_at: unit.now,
     };
-    const taken = await this.#db.selectFrom(this.#table).select(['deleted_at']).where('tenant', '=', this.#tenantId).where('name', '=', draft.name).executeTakeFirst();
+    const taken = await this.#db
+      .selectFrom(this.#table)
+      .select(['deleted_at'])
+      .where('tenant', '=', this.#tenantId)
+      .where('name', '=', draft.name)
+      .executeTakeFirst();
     if (taken !== undefined) throw this.#taken(draft.name, taken.deleted_at !== null);
     try {
       await this.#db.insertInto(this.#table).values(record).execute();
@@ -214,7 +226,10 @@ export class Table {
   }
 
   /** Changes what is wanted. A change of spec counts a generation; `always` counts one all the same (restart, retry). */
-  async update(row: Row, change: { labels?: Record<string, string> | undefined; spec?: Record<string, unknown>; always?: boolean; message?: string }): Promise<Row> {
+  async update(
+    row: Row,
+    change: { labels?: Record<string, string> | undefined; spec?: Record<string, unknown>; always?: boolean; message?: string },
+  ): Promise<Row> {
     const unit = this.#writing;
     if (row.deletedAt !== undefined) throw new Fault('conflict', `The ${words(this.#resource.name)} ${row.name} is being deleted`);
     const spec: Record<string, unknown> = { ...row.spec, ...change.spec };
@@ -233,7 +248,8 @@ export class Table {
       .where('id', '=', row.id)
       .where('revision', '=', row.revision)
       .executeTakeFirst();
-    if (result.numUpdatedRows === 0n) throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`, { hint: 'try again' });
+    if (result.numUpdatedRows === 0n)
+      throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`, { hint: 'try again' });
     const next: Row = { ...row, spec, labels, generation, observed, revision: row.revision + 1, updatedAt: unit.now };
     if (specChanged) {
       await adjustQuota(unit, this.#cost(row.spec), this.#cost(spec));
@@ -246,7 +262,10 @@ export class Table {
   }
 
   /** Changes what is so; for controllers, and for the few facts that a transaction of another row decides. `reason: null` clears it. */
-  async report(row: Row, change: { status?: Record<string, unknown>; state?: string; reason?: string | null; observed?: number; message?: string }): Promise<Row> {
+  async report(
+    row: Row,
+    change: { status?: Record<string, unknown>; state?: string; reason?: string | null; observed?: number; message?: string },
+  ): Promise<Row> {
     const unit = this.#writing;
     const status: Record<string, unknown> = { ...row.status, ...change.status };
     for (const [key, value] of Object.entries(status)) if (value === undefined || value === null) delete status[key];
@@ -263,7 +282,11 @@ export class Table {
     if (result.numUpdatedRows === 0n) throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`);
     const next: Row = { ...row, status, state, reason, observed, revision: row.revision + 1, updatedAt: unit.now };
     if (state !== row.state) {
-      await this.#event(next, state, change.message ?? `${capital(words(this.#resource.name))} ${row.name} is ${state}${reason === undefined ? '' : `: ${reason}`}`);
+      await this.#event(
+        next,
+        state,
+        change.message ?? `${capital(words(this.#resource.name))} ${row.name} is ${state}${reason === undefined ? '' : `: ${reason}`}`,
+      );
     }
     this.#touch(row.id, state !== row.state);
     return next;
@@ -291,7 +314,8 @@ export class Table {
       .where('id', '=', row.id)
       .where('revision', '=', row.revision)
       .executeTakeFirst();
-    if (result.numUpdatedRows === 0n) throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`, { hint: 'try again' });
+    if (result.numUpdatedRows === 0n)
+      throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`, { hint: 'try again' });
     await this.#event(next, 'deleting', `${capital(words(this.#resource.name))} ${row.name} is being deleted`);
     this.#touch(row.id);
     return next;
@@ -309,7 +333,13 @@ export class Table {
   }
 
   async #refuseInUse(row: Row): Promise<void> {
-    const users = await this.#db.selectFrom('reference').select(['from_kind', 'from_name', 'from_id']).where('to_id', '=', row.id).orderBy('from_name').limit(20).execute();
+    const users = await this.#db
+      .selectFrom('reference')
+      .select(['from_kind', 'from_name', 'from_id'])
+      .where('to_id', '=', row.id)
+      .orderBy('from_name')
+      .limit(20)
+      .execute();
     const first = users[0];
     if (first === undefined) return;
     const named = users.slice(0, 5).map((user) => `${words(user.from_kind)} ${user.from_name}`);
@@ -382,6 +412,9 @@ export function notFound(resource: string, target: string, names: Iterable<strin
 const writeCursor = (row: Row): string => Buffer.from(`${row.createdAt}.${row.id}`).toString('base64url');
 function readCursor(cursor: string): [number, string] {
   const match = /^(\d+)\.([a-z]+-[0-9a-z]+)$/.exec(Buffer.from(cursor, 'base64url').toString());
-  if (match === null) throw new Fault('invalid_input', 'The cursor is not one that a list answered with', { details: [{ path: 'cursor', message: 'use the cursor of the page before' }] });
+  if (match === null)
+    throw new Fault('invalid_input', 'The cursor is not one that a list answered with', {
+      details: [{ path: 'cursor', message: 'use the cursor of the page before' }],
+    });
   return [Number(match[1]), match[2] as string];
 }

@@ -32,23 +32,30 @@ function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Oper
       for (const inner of branch) collect(inner, path, operation, problems);
       return;
     }
-    const expected = issue.errors.flatMap((errors) => errors.map((inner) => (inner.code === 'invalid_type' ? inner.expected : undefined))).filter((type) => type !== undefined);
+    const expected = issue.errors
+      .flatMap((errors) => errors.map((inner) => (inner.code === 'invalid_type' ? inner.expected : undefined)))
+      .filter((type) => type !== undefined);
     problems.push({ path: path.join('.'), message: expected.length > 0 ? `give ${[...new Set(expected)].map(withArticle).join(' or ')}` : issue.message });
     return;
   }
   problems.push({ path: path.join('.'), message: sentence(issue) });
 }
 
-const withArticle = (type: string): string => (type === 'object' || type === 'array' || type === 'int' ? `an ${type === 'int' ? 'integer' : type}` : `a ${type}`);
+const withArticle = (type: string): string =>
+  type === 'object' || type === 'array' || type === 'int' ? `an ${type === 'int' ? 'integer' : type}` : `a ${type}`;
 
 function sentence(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
       return issue.input === undefined ? `give ${withArticle(issue.expected)}; it is required` : `give ${withArticle(issue.expected)}`;
     case 'too_small':
-      return issue.origin === 'string' || issue.origin === 'array' ? `give at least ${issue.minimum} ${issue.origin === 'string' ? 'character' : 'item'}${issue.minimum === 1 ? '' : 's'}` : `give ${issue.minimum} or more`;
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `give at least ${issue.minimum} ${issue.origin === 'string' ? 'character' : 'item'}${issue.minimum === 1 ? '' : 's'}`
+        : `give ${issue.minimum} or more`;
     case 'too_big':
-      return issue.origin === 'string' || issue.origin === 'array' ? `give at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'items'}` : `give ${issue.maximum} or less`;
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `give at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'items'}`
+        : `give ${issue.maximum} or less`;
     case 'invalid_value': {
       const values = issue.values.map(String);
       const near = typeof issue.input === 'string' ? nearest(issue.input, values) : undefined;

@@ -16,7 +16,10 @@ export const eventService = service(events, (context) => {
     let query = context.db.selectFrom('event').selectAll().where('tenant', '=', filter.tenantId);
     if (filter.resource !== undefined) {
       const [kind = '', name, ...rest] = filter.resource.split('/');
-      if (rest.length > 0) throw new Fault('invalid_input', `resource: ${filter.resource} is not a kind such as instance, or instance/web`, { details: [{ path: 'resource', message: 'use instance or instance/web' }] });
+      if (rest.length > 0)
+        throw new Fault('invalid_input', `resource: ${filter.resource} is not a kind such as instance, or instance/web`, {
+          details: [{ path: 'resource', message: 'use instance or instance/web' }],
+        });
       query = query.where('resource', '=', kind);
       if (name !== undefined) query = query.where((where) => where.or([where('name', '=', name), where('resource_id', '=', name)]));
     }
@@ -24,7 +27,8 @@ export const eventService = service(events, (context) => {
       const pattern = filter.type;
       if (pattern.endsWith('*')) {
         const start = pattern.slice(0, -1);
-        if (start.includes('*')) throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
+        if (start.includes('*'))
+          throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
         query = query.where('type', '>=', start).where('type', '<', `${start}\u{10ffff}`);
       } else query = query.where('type', '=', pattern);
     }
@@ -32,7 +36,10 @@ export const eventService = service(events, (context) => {
     const rows =
       options.newest !== undefined
         ? (await query.orderBy('id', 'desc').limit(options.newest).execute()).reverse()
-        : await query.orderBy('id').limit(options.limit ?? 500).execute();
+        : await query
+            .orderBy('id')
+            .limit(options.limit ?? 500)
+            .execute();
     return rows.map((row) => ({
       id: row.id,
       time: new Date(row.time).toISOString(),
@@ -46,7 +53,10 @@ export const eventService = service(events, (context) => {
     }));
   };
   const newestId = async (): Promise<number> => {
-    const row = await context.db.selectFrom('event').select((of) => of.fn.max('id').as('id')).executeTakeFirst();
+    const row = await context.db
+      .selectFrom('event')
+      .select((of) => of.fn.max('id').as('id'))
+      .executeTakeFirst();
     return Number(row?.id ?? 0);
   };
 

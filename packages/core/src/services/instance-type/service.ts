@@ -35,7 +35,12 @@ export const instanceTypeService = service(instanceTypes, (context) => {
       list: async () => ({ items: CATALOG.map(view) }),
       async get(call) {
         const found = CATALOG.find(({ name }) => name === call.targetName || `type-${name}` === call.targetName);
-        if (found === undefined) throw notFound('instance-type', call.targetName, CATALOG.map(({ name }) => name));
+        if (found === undefined)
+          throw notFound(
+            'instance-type',
+            call.targetName,
+            CATALOG.map(({ name }) => name),
+          );
         return view(found);
       },
     },

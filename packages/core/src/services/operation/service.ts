@@ -25,7 +25,14 @@ const viewOf = (row: KernelTables['operation']): View => ({
 
 export const operationService = service(operations, (context) => {
   const find = async (tenantId: string, id: string): Promise<View> => {
-    const rows = await context.db.selectFrom('operation').selectAll().where('tenant', '=', tenantId).where('id', '>=', id).where('id', '<', `${id}{`).limit(2).execute();
+    const rows = await context.db
+      .selectFrom('operation')
+      .selectAll()
+      .where('tenant', '=', tenantId)
+      .where('id', '>=', id)
+      .where('id', '<', `${id}{`)
+      .limit(2)
+      .execute();
     const exact = rows.find((row) => row.id === id) ?? (rows.length === 1 && id.length > 3 ? rows[0] : undefined);
     if (exact === undefined) throw new Fault('not_found', `There is no operation ${JSON.stringify(id)}`, { hint: 'cloud operation list' });
     return viewOf(exact);
@@ -33,7 +40,13 @@ export const operationService = service(operations, (context) => {
   return {
     handlers: {
       async list(call) {
-        let query = context.db.selectFrom('operation').selectAll().where('tenant', '=', call.tenantId).orderBy('created_at', 'desc').orderBy('id', 'desc').limit(call.input.limit);
+        let query = context.db
+          .selectFrom('operation')
+          .selectAll()
+          .where('tenant', '=', call.tenantId)
+          .orderBy('created_at', 'desc')
+          .orderBy('id', 'desc')
+          .limit(call.input.limit);
         if (call.input.state !== undefined) query = query.where('state', '=', call.input.state);
         return { items: (await query.execute()).map(viewOf) };
       },
@@ -57,10 +70,14 @@ export const operationService = service(operations, (context) => {
             if (call.input.progress !== undefined && (view.progress ?? '') !== call.input.progress) return view;
             if (deadline.aborted) {
               if (call.signal.aborted) throw call.signal.reason;
-              throw new Fault('timeout', `${view.kind} of ${view.name} is still running after ${call.input.timeout} s${view.progress === undefined ? '' : ` (${view.progress})`}; it goes on`, {
-                hint: `cloud operation wait ${view.id}`,
-                details: { operation: view },
-              });
+              throw new Fault(
+                'timeout',
+                `${view.kind} of ${view.name} is still running after ${call.input.timeout} s${view.progress === undefined ? '' : ` (${view.progress})`}; it goes on`,
+                {
+                  hint: `cloud operation wait ${view.id}`,
+                  details: { operation: view },
+                },
+              );
             }
             await next;
           }

@@ -4,9 +4,18 @@ import { Fault } from '../../kernel/errors.ts';
 import { service } from '../../kernel/service.ts';
 import { sshKeys } from './contract.ts';
 
-const TYPES = ['ssh-ed25519', 'ssh-rsa', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521', 'sk-ssh-ed25519@openssh.com', 'sk-ecdsa-sha2-nistp256@openssh.com'];
+const TYPES = [
+  'ssh-ed25519',
+  'ssh-rsa',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  'sk-ssh-ed25519@openssh.com',
+  'sk-ecdsa-sha2-nistp256@openssh.com',
+];
 
-const wrong = (message: string): Fault => new Fault('invalid_input', `publicKey: ${message}`, { details: [{ path: 'publicKey', message }], hint: 'ssh-keygen -t ed25519' });
+const wrong = (message: string): Fault =>
+  new Fault('invalid_input', `publicKey: ${message}`, { details: [{ path: 'publicKey', message }], hint: 'ssh-keygen -t ed25519' });
 
 /** RFC 4253 §6.6: the blob begins with the length and text of its own type. */
 export function readPublicKey(text: string): { type: string; fingerprint: string } {

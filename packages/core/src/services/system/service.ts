@@ -8,7 +8,8 @@ import { type Check, systems } from './contract.ts';
 const LOW_SPACE = 512 * 2 ** 20;
 
 export const systemService = service(systems, (context) => {
-  const reports = () => Promise.all(Object.entries(context.drivers).map(async ([port, driver]) => ({ port, report: await driver.report(AbortSignal.timeout(10_000)) })));
+  const reports = () =>
+    Promise.all(Object.entries(context.drivers).map(async ([port, driver]) => ({ port, report: await driver.report(AbortSignal.timeout(10_000)) })));
   const dataDirChecks = (): z.output<typeof Check>[] => {
     const { dataDir } = context;
     const checks: z.output<typeof Check>[] = [];
@@ -50,7 +51,10 @@ export const systemService = service(systems, (context) => {
         };
       },
       async doctor() {
-        const checks = [...dataDirChecks(), ...(await reports()).flatMap(({ port, report }) => report.checks.map((check) => ({ ...check, name: `${port}: ${check.name}` })))];
+        const checks = [
+          ...dataDirChecks(),
+          ...(await reports()).flatMap(({ port, report }) => report.checks.map((check) => ({ ...check, name: `${port}: ${check.name}` }))),
+        ];
         return { ok: checks.every(({ ok }) => ok), checks };
       },
     },

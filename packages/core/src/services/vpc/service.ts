@@ -2,7 +2,20 @@
 import type { Kysely } from 'kysely';
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
-import { type Cidr, contains, firstFree, formatAddress, formatCidr, isNetwork, isPrivate, networkOf, overlap, parseAddress, parseCidr, sizeOf } from './cidr.ts';
+import {
+  type Cidr,
+  contains,
+  firstFree,
+  formatAddress,
+  formatCidr,
+  isNetwork,
+  isPrivate,
+  networkOf,
+  overlap,
+  parseAddress,
+  parseCidr,
+  sizeOf,
+} from './cidr.ts';
 import { vpcs } from './contract.ts';
 import { networkPort } from './driver.ts';
 import { migrations, type VpcTables } from './tables.ts';
@@ -70,17 +83,22 @@ export const vpcService = service(vpcs, (context) => {
         let cidr: Cidr;
         if (wanted === undefined) {
           const free = firstFree(POOL, POOL_PREFIX, [...ours.map((other) => other.cidr), ...hostNetworks]);
-          if (free === undefined) throw new Fault('conflict', `No /${POOL_PREFIX} of 10.0.0.0/8 is free`, { hint: 'cloud vpc create <name> --cidr 192.168.0.0/24' });
+          if (free === undefined)
+            throw new Fault('conflict', `No /${POOL_PREFIX} of 10.0.0.0/8 is free`, { hint: 'cloud vpc create <name> --cidr 192.168.0.0/24' });
           cidr = free;
         } else {
           cidr = checked(wanted);
           const clash = ours.find((other) => overlap(other.cidr, cidr));
           if (clash !== undefined) {
-            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(clash.cidr)}, which is ${clash.name}`, { details: [{ path: 'cidr', message: 'use a network that overlaps no other' }] });
+            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(clash.cidr)}, which is ${clash.name}`, {
+              details: [{ path: 'cidr', message: 'use a network that overlaps no other' }],
+            });
           }
           const host = hostNetworks.find((other) => overlap(other, cidr));
           if (host !== undefined) {
-            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(host)}, which the host uses already`, { details: [{ path: 'cidr', message: 'use a network that the host does not use' }] });
+            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(host)}, which the host uses already`, {
+              details: [{ path: 'cidr', message: 'use a network that the host does not use' }],
+            });
           }
         }
         return call.rows.insert({
@@ -101,8 +119,14 @@ export const vpcService = service(vpcs, (context) => {
         let address: number | undefined;
         if (call.input.address !== undefined) {
           address = parseAddress(call.input.address);
-          if (address === undefined || !contains(cidr, address)) throw new Fault('invalid_input', `${call.input.address} is not an address of ${vpc.spec.cidr}`, { details: [{ path: 'address', message: `use one of ${vpc.spec.cidr}` }] });
-          if (address < first || address > last) throw new Fault('invalid_input', `${call.input.address} is reserved`, { details: [{ path: 'address', message: `use ${formatAddress(first)} to ${formatAddress(last)}` }] });
+          if (address === undefined || !contains(cidr, address))
+            throw new Fault('invalid_input', `${call.input.address} is not an address of ${vpc.spec.cidr}`, {
+              details: [{ path: 'address', message: `use one of ${vpc.spec.cidr}` }],
+            });
+          if (address < first || address > last)
+            throw new Fault('invalid_input', `${call.input.address} is reserved`, {
+              details: [{ path: 'address', message: `use ${formatAddress(first)} to ${formatAddress(last)}` }],
+            });
           const used = await table.selectFrom('vpc_address').select('owner').where('vpc_id', '=', vpc.id).where('address', '=', address).executeTakeFirst();
           if (used !== undefined) throw new Fault('conflict', `${call.input.address} is in use`, { details: [{ path: 'address', message: 'use a free one' }] });
         } else {
@@ -114,10 +138,15 @@ export const vpcService = service(vpcs, (context) => {
             .executeTakeFirstOrThrow();
           address = highest === null || highest === undefined ? first : Number(highest) + 1;
           if (address > last) {
-            const used = new Set((await table.selectFrom('vpc_address').select('address').where('vpc_id', '=', vpc.id).execute()).map((row) => Number(row.address)));
+            const used = new Set(
+              (await table.selectFrom('vpc_address').select('address').where('vpc_id', '=', vpc.id).execute()).map((row) => Number(row.address)),
+            );
             address = first;
             while (used.has(address)) address++;
-            if (address > last) throw new Fault('conflict', `The VPC ${vpc.name} (${vpc.spec.cidr}) has no free address`, { hint: 'cloud vpc create <name> --cidr <larger network>' });
+            if (address > last)
+              throw new Fault('conflict', `The VPC ${vpc.name} (${vpc.spec.cidr}) has no free address`, {
+                hint: 'cloud vpc create <name> --cidr <larger network>',
+              });
           }
         }
         await table.insertInto('vpc_address').values({ vpc_id: vpc.id, address, owner: call.input.owner }).execute();

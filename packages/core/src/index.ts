@@ -1,0 +1,109 @@
+// The whole cloud in one object: opens the data directory, loads the drivers, starts the controllers.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Clock, systemClock } from './kernel/clock.ts';
+import type { Core } from './kernel/core.ts';
+import { openDb } from './kernel/db.ts';
+import type { DriverSet } from './kernel/driver.ts';
+import { Fault } from './kernel/errors.ts';
+import { newId } from './kernel/ids.ts';
+import { Kernel } from './kernel/invoke.ts';
+import { lockDataDir } from './kernel/lock.ts';
+import { type Log, silent } from './kernel/log.ts';
+import { migrate, migrateKernel } from './kernel/migrate.ts';
+import { Store } from './kernel/store.ts';
+import { services } from './services.ts';
+
+export { DEFAULT_TENANT, localAdministrator, type Principal } from './kernel/authorize.ts';
+export { type Clock, ManualClock, systemClock } from './kernel/clock.ts';
+export type { Answer, Core, Invocation } from './kernel/core.ts';
+export type { DriverSet } from './kernel/driver.ts';
+export { DriverError, ERRORS, type ErrorCode, Fault, type FaultBody } from './kernel/errors.ts';
+export { type Log, silent } from './kernel/log.ts';
+
+export const VERSION = '0.1.0';
+
+export const DRIVERS = ['docker', 'memory'] as const;
+export type DriverName = (typeof DRIVERS)[number];
+
+export interface CoreOptions {
+  /** Made when absent, with mode 0700. One core at a time: `conflict` while another holds it. */
+  dataDir: string;
+  /** Default: the one that the data directory was used with, else docker. */
+  drivers?: DriverName | DriverSet;
+  log?: Log;
+  clock?: Clock;
+  /** Whether an accepted change survives power loss. Default true; only tests turn it off. */
+  durable?: boolean;
+}
+
+/** Opens the cloud in a data directory. Rejects with a Fault; a backend that is away is no reason to reject. */
+export async function createCore(options: CoreOptions): Promise<Core> {
+  const { dataDir, log = silent, clock = systemClock } = options;
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Fault('unavailable', `Cannot make the data directory ${dataDir}: ${(error as Error).message}`, {
+      hint: 'choose another with --data-dir',
+      cause: error,
+    });
+  }
+  const lock = lockDataDir(dataDir);
+  const opened = openDb(join(dataDir, 'cloud.db'), { durable: options.durable ?? true });
+  let drivers: DriverSet | undefined;
+  try {
+    await migrateKernel(opened.db);
+    const meta = async (key: string, initial: string): Promise<string> => {
+      await opened.db
+        .insertInto('meta')
+        .values({ key, value: initial })
+        .onConflict((on) => on.doNothing())
+        .execute();
+      return (await opened.db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirstOrThrow()).value;
+    };
+    const installation = await meta('installation', newId('cloud'));
+    const wanted = options.drivers === undefined || typeof options.drivers === 'string' ? options.drivers : options.drivers.name;
+    const used = await meta('driver', wanted ?? 'docker');
+    if (wanted !== undefined && wanted !== used) {
+      throw new Fault('conflict', `The data directory ${dataDir} belongs to the ${used} driver`, {
+        hint: `start it with --driver ${used}, or use another --data-dir`,
+      });
+    }
+    drivers = typeof options.drivers === 'object' ? options.drivers : await load(used, { installation, dataDir, log, clock });
+    const store = new Store(opened.db, clock);
+    const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, dataDir, installation, version: VERSION });
+    await migrate(opened.db, kernel.migrations());
+    await kernel.start();
+    const set = drivers;
+    let closed: Promise<void> | undefined;
+    return {
+      installation,
+      version: VERSION,
+      dataDir,
+      invoke: (invocation) => kernel.invoke(invocation),
+      stream: (invocation) => kernel.stream(invocation),
+      channel: (invocation) => kernel.channel(invocation),
+      metrics: () => kernel.metrics(),
+      close: () => {
+        closed ??= (async () => {
+          await kernel.close();
+          await set.close();
+          await opened.close();
+          lock.release();
+        })();
+        return closed;
+      },
+    };
+  } catch (error) {
+    await drivers?.close();
+    await opened.close();
+    lock.release();
+    throw error;
+  }
+}
+
+async function load(name: string, options: { installation: string; dataDir: string; log: Log; clock: Clock }): Promise<DriverSet> {
+  if (name === 'docker') return (await import('./drivers/docker/index.ts')).dockerDrivers(options);
+  if (name === 'memory') return (await import('./drivers/memory/index.ts')).memoryDrivers({ clock: options.clock });
+  throw new Fault('invalid_input', `There is no driver ${JSON.stringify(name)}`, { hint: `use ${DRIVERS.join(' or ')}` });
+}

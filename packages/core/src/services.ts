@@ -1,0 +1,25 @@
+// The list of implementations, in the order in which their schemas are made.
+import type { ServiceDefinition } from './kernel/service.ts';
+import { eventService } from './services/event/service.ts';
+import { imageService } from './services/image/service.ts';
+import { instanceService } from './services/instance/service.ts';
+import { instanceTypeService } from './services/instance-type/service.ts';
+import { operationService } from './services/operation/service.ts';
+import { snapshotService } from './services/snapshot/service.ts';
+import { sshKeyService } from './services/ssh-key/service.ts';
+import { systemService } from './services/system/service.ts';
+import { volumeService } from './services/volume/service.ts';
+import { vpcService } from './services/vpc/service.ts';
+
+export const services: readonly ServiceDefinition[] = [
+  systemService,
+  eventService,
+  operationService,
+  vpcService,
+  sshKeyService,
+  imageService,
+  instanceTypeService,
+  instanceService,
+  volumeService,
+  snapshotService,
+];

@@ -1,0 +1,167 @@
+// Images: the backend's store as it is, and rows only for what was asked to be fetched, so that a pull survives a restart.
+import { PassThrough, Writable } from 'node:stream';
+import type { Channel } from '../../kernel/channel.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { type RowOf, service } from '../../kernel/service.ts';
+import { notFound } from '../../kernel/table.ts';
+import { images } from './contract.ts';
+import { type ImageObserved, imagePort } from './driver.ts';
+
+type ImageRow = RowOf<typeof images>;
+
+/** `alpine` → `alpine:latest`, as every engine reads it. */
+export const withTag = (reference: string): string => (/[:@]/.test(reference.slice(reference.lastIndexOf('/') + 1)) ? reference : `${reference}:latest`);
+
+const idOf = (digest: string): string => `img-${digest.replace('sha256:', '').slice(0, 16)}`;
+
+export const imageService = service(images, (context) => {
+  const driver = context.driver(imagePort);
+
+  const view = (image: ImageObserved, row?: ImageRow) => ({
+    id: row?.id ?? idOf(image.digest),
+    name: row?.name ?? image.reference,
+    labels: row?.labels ?? {},
+    createdAt: new Date(image.createdAt).toISOString(),
+    updatedAt: new Date(row?.updatedAt ?? image.createdAt).toISOString(),
+    generation: row?.generation ?? 1,
+    state: row === undefined || row.state === 'pending' ? ('available' as const) : (row.state as 'available'),
+    references: image.references,
+    digest: image.digest,
+    sizeBytes: image.sizeBytes,
+    architecture: image.architecture,
+  });
+
+  const find = async (target: string): Promise<ImageObserved | undefined> => {
+    if (!target.startsWith('img-')) return driver.inspect(target);
+    const found = (await driver.list()).filter((image) => idOf(image.digest).startsWith(target));
+    if (found.length > 1) throw new Fault('conflict', `More than one image id begins with ${target}`, { hint: 'write more of the id' });
+    return found[0];
+  };
+  const missing = async (target: string): Promise<Fault> =>
+    notFound(
+      'image',
+      target,
+      (await driver.list()).flatMap((image) => [...image.references, ...image.references.map((name) => name.replace(/:latest$/, ''))]),
+    );
+
+  return {
+    needs: [imagePort],
+    prepare: {
+      async delete(call) {
+        const target = call.target as string;
+        const present = await find(target);
+        if (present !== undefined) await driver.remove(target.startsWith('img-') ? present.reference : target);
+        else if ((await call.client({ image: images }).image.get(target)).state === 'available') throw await missing(target);
+      },
+    },
+    handlers: {
+      async list(call) {
+        const present = await driver.list();
+        const { rows } = await call.rows.list();
+        const byName = new Map(rows.map((row) => [row.name, row]));
+        const shown = new Set<string>();
+        const items: object[] = present.map((image) => {
+          const row = image.references.map((name) => byName.get(name)).find((found) => found !== undefined);
+          if (row !== undefined) shown.add(row.id);
+          return view(image, row);
+        });
+        for (const row of rows) if (!shown.has(row.id) && row.state !== 'available') items.push(asView(row));
+        return { items: items as never };
+      },
+      async get(call) {
+        const target = call.targetName;
+        const row = call.found ?? (await call.rows.find(withTag(target)));
+        const present = await find(row?.name ?? target);
+        if (present !== undefined && (row === undefined || row.state === 'available')) return view(present, row) as never;
+        if (row !== undefined && row.state !== 'available') return row;
+        throw await missing(target);
+      },
+      async pull(call) {
+        const name = withTag(call.input.reference);
+        const spec = { always: call.input.always };
+        const row = await call.rows.find(name);
+        if (row === undefined) return call.rows.insert({ name, spec });
+        return call.rows.report(await call.rows.update(row, { spec, always: true, message: `Image ${name} is asked for again` }), {
+          state: 'pending',
+          reason: null,
+        });
+      },
+      async delete(call) {
+        const row = call.found ?? (await call.rows.find(withTag(call.targetName)));
+        if (row !== undefined) return call.rows.delete(row);
+        const now = new Date(context.clock.now()).toISOString();
+        return {
+          id: 'img-0000000000000000',
+          name: withTag(call.targetName),
+          labels: {},
+          createdAt: now,
+          updatedAt: now,
+          generation: 1,
+          state: 'deleting',
+        } as never;
+      },
+      async import(call): Promise<Channel<never>> {
+        const archive = new PassThrough();
+        const stop = new AbortController();
+        const { reference, command } = call.input;
+        const result = driver
+          .import(reference, archive, { signal: AbortSignal.any([stop.signal, call.signal]), ...(command === undefined ? {} : { command }) })
+          .then((image) => view(image) as never);
+        const output = new PassThrough();
+        const error = new PassThrough();
+        const end = () => {
+          output.end();
+          error.end();
+        };
+        result.then(end, end);
+        const input = new Writable({
+          write: (chunk, _, done) => {
+            if (archive.write(chunk)) done();
+            else archive.once('drain', () => done());
+          },
+          final: (done) => {
+            archive.end();
+            done();
+          },
+        });
+        archive.on('error', (cause) => input.destroy(cause));
+        return {
+          input,
+          output,
+          error,
+          control: () => undefined,
+          result,
+          close: () => {
+            stop.abort(new Fault('timeout', 'The import was given up'));
+            archive.destroy();
+            input.destroy();
+          },
+        };
+      },
+    },
+    controller: {
+      async reconcile(row, { signal, progress, report }) {
+        if (row.observed >= row.generation && row.state !== 'error') return;
+        const always = (row.spec as { always?: boolean }).always === true;
+        await driver.ensure(row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
+        await report({ state: 'available', reason: null });
+      },
+      async remove(row) {
+        await driver.remove(row.name);
+      },
+      differing: async () => [],
+      concurrency: 3,
+    },
+  };
+});
+
+const asView = (row: ImageRow) => ({
+  id: row.id,
+  name: row.name,
+  labels: row.labels,
+  createdAt: new Date(row.createdAt).toISOString(),
+  updatedAt: new Date(row.updatedAt).toISOString(),
+  generation: row.generation,
+  state: row.state,
+  ...(row.reason === undefined ? {} : { reason: row.reason }),
+});

@@ -1,0 +1,255 @@
+// Makes instances so: waits for what they need, asks the driver, runs first boot, and restarts what died.
+import type { Kysely } from 'kysely';
+import { DriverError, Fault } from '../../kernel/errors.ts';
+import { type Controller, type Reconciliation, type RowOf, type ServiceContext, Unsuccessful, Waiting } from '../../kernel/service.ts';
+import { imagePort } from '../image/driver.ts';
+import { CATALOG } from '../instance-type/catalog.ts';
+import { sshKeys } from '../ssh-key/contract.ts';
+import { volumes } from '../volume/contract.ts';
+import { vpcs } from '../vpc/contract.ts';
+import { readUserData } from './cloudinit.ts';
+import { advanceBoot } from './cloudinit-run.ts';
+import { bootOf } from './cloudinit-script.ts';
+import type { instances } from './contract.ts';
+import type { ComputeDriver, InstanceObserved, InstanceSpec } from './driver.ts';
+import { afterEnd, type HealingRecord } from './healing.ts';
+import type { InstanceTables } from './tables.ts';
+
+type Instances = typeof instances;
+type InstanceRow = RowOf<Instances>;
+type Context = Reconciliation<Instances>;
+
+/** Kept in rows beside what the contract shows. */
+interface HiddenSpec {
+  restartToken?: string;
+  allowRestartAt?: number;
+  stopTimeoutOnce?: number;
+  detaching?: string[];
+}
+interface HiddenStatus {
+  healing?: HealingRecord;
+  /** When the program ended for good (policy, or too many restarts), Unix milliseconds: only a new wish starts it again. */
+  endedAt?: number;
+}
+
+/** The status patch of a new wish: earlier ends no longer count. */
+export const FORGET_END = { endedAt: null, healing: null };
+
+const BOOT_POLL_MS = 300;
+
+const hidden = (row: InstanceRow): HiddenSpec & HiddenStatus => ({ ...(row.spec as HiddenSpec), ...(row.status as HiddenStatus) });
+const patch = (status: HiddenStatus): object => status;
+
+function specOf(row: InstanceRow): InstanceSpec {
+  const type = CATALOG.find((candidate) => candidate.name === row.spec.type);
+  if (type === undefined) throw new DriverError('bad_spec', `There is no instance type ${row.spec.type}`);
+  const { restartToken, stopTimeoutOnce } = hidden(row);
+  const hostname = row.spec.userData === undefined ? undefined : readUserData(row.spec.userData).hostname;
+  return {
+    id: row.id,
+    name: row.name,
+    ...(hostname === undefined ? {} : { hostname }),
+    image: row.spec.image,
+    command: row.spec.command,
+    entrypoint: row.spec.entrypoint,
+    env: row.spec.env,
+    cpus: type.cpus,
+    memoryBytes: type.memoryMiB * 2 ** 20,
+    pids: type.pids,
+    networkId: row.spec.vpcId as string,
+    address: row.status.address as string,
+    ports: row.spec.ports,
+    mounts: row.spec.volumes.map((mount) => ({ volumeId: mount.volumeId as string, path: mount.path, readOnly: mount.readOnly })),
+    power: row.spec.desiredState,
+    restartToken: restartToken ?? '',
+    stopTimeout: stopTimeoutOnce ?? row.spec.stopTimeout,
+  };
+}
+
+export function instanceController(context: ServiceContext, driver: ComputeDriver): Controller<Instances> {
+  const images = context.driver(imagePort);
+
+  /** Throws Waiting until the VPC and the volumes are there. Their changes wake this instance. */
+  async function needs(row: InstanceRow, { client }: Context): Promise<void> {
+    const { vpc: vpcClient, volume } = client({ vpc: vpcs, volume: volumes });
+    const vpc = await vpcClient.get(row.spec.vpcId as string);
+    if (vpc.state !== 'ready') throw new Waiting(`waiting for the VPC ${vpc.name}${vpc.reason === undefined ? '' : `: ${vpc.reason}`}`, 1000);
+    for (const mount of row.spec.volumes) {
+      const found = await volume.get(mount.volumeId as string);
+      if (found.state !== 'in-use' && found.state !== 'available')
+        throw new Waiting(`waiting for the volume ${found.name}${found.reason === undefined ? '' : `: ${found.reason}`}`, 1000);
+    }
+  }
+
+  /** Gives back the claims of volumes that the instance no longer has. */
+  async function letGo(row: InstanceRow, volumeIds: readonly string[], { client }: Context): Promise<void> {
+    const { volume } = client({ volume: volumes });
+    for (const id of volumeIds) {
+      await volume.release(id, { instanceId: row.id }).catch((error: unknown) => {
+        if (!(error instanceof Fault) || error.code !== 'not_found') throw error;
+      });
+    }
+  }
+
+  /** The program has ended though it is meant to run. Returns when it may be started again, or how long to wait, or that it stays so. */
+  async function heal(
+    row: InstanceRow,
+    observed: InstanceObserved,
+    { report, event, clock }: Context,
+  ): Promise<{ start: true } | { start: false; again: number | undefined }> {
+    const { healing } = hidden(row);
+    const ended = { exitCode: observed.exitCode ?? null, startedAt: null };
+    const decision = afterEnd({
+      policy: row.spec.restartPolicy,
+      exitCode: observed.exitCode,
+      outOfMemory: observed.outOfMemory,
+      startedAt: observed.startedAt,
+      now: clock.now(),
+      record: healing,
+    });
+    if (decision.do !== 'stay-stopped' && healing?.run !== decision.record.run) await event('died', `Instance ${row.name} died: ${decision.reason}`);
+    switch (decision.do) {
+      case 'stay-stopped':
+        await report({ state: 'stopped', reason: decision.reason, status: { ...ended, ...patch({ endedAt: clock.now() }) } });
+        return { start: false, again: undefined };
+      case 'give-up':
+        await report({ state: 'error', reason: decision.reason, status: { ...ended, ...patch({ healing: decision.record, endedAt: clock.now() }) } });
+        await event('healing-gave-up', `Instance ${row.name} is not restarted any more: ${decision.reason}`);
+        return { start: false, again: undefined };
+      case 'wait':
+        await report({ state: 'error', reason: decision.reason, status: { ...ended, ...patch({ healing: decision.record }) } });
+        return { start: false, again: decision.milliseconds };
+      case 'restart':
+        await report({ status: { restarts: (row.status.restarts ?? 0) + 1, ...patch({ healing: decision.record }) } });
+        await event('healed', `Instance ${row.name} is restarted (${decision.record.count}): ${decision.reason}`);
+        return { start: true };
+    }
+  }
+
+  /** First boot. Throws Waiting while it runs, Unsuccessful once when it failed. */
+  async function boot(row: InstanceRow, { report, client, event, clock }: Context): Promise<void> {
+    const before = row.status.cloudInit;
+    if (before === undefined || (before.status !== 'pending' && before.status !== 'running')) return;
+    if (driver.capabilities.cloudInit !== 'exec') {
+      await report({ status: { cloudInit: { status: driver.capabilities.cloudInit === 'none' ? 'recorded' : 'done' } } });
+      return;
+    }
+    const keys: string[] = [];
+    for (const id of (row.spec as { sshKeyIds?: string[] }).sshKeyIds ?? []) {
+      try {
+        keys.push((await client({ sshKey: sshKeys }).sshKey.get(id)).publicKey);
+      } catch (error) {
+        if (!(error instanceof Fault) || error.code !== 'not_found') throw error;
+      }
+    }
+    const userData = row.spec.userData === undefined ? undefined : readUserData(row.spec.userData);
+    const progress = await advanceBoot(driver, row.id, bootOf(userData, keys));
+    if (progress.status === 'running') {
+      await report({ status: { cloudInit: { status: 'running' } } });
+      throw new Waiting('first boot: cloud-init is running', BOOT_POLL_MS);
+    }
+    await report({
+      status: {
+        cloudInit: {
+          status: progress.status,
+          ...(progress.exitCode === undefined ? {} : { exitCode: progress.exitCode }),
+          ...(progress.reason === undefined ? {} : { reason: progress.reason }),
+          finishedAt: new Date(clock.now()).toISOString(),
+        },
+      },
+      reason: progress.status === 'error' ? `cloud-init failed: ${progress.reason ?? ''}` : null,
+    });
+    await event(
+      progress.status === 'done' ? 'booted' : 'boot-failed',
+      progress.status === 'done' ? `First boot of ${row.name} is done` : `First boot of ${row.name} failed: ${progress.reason ?? ''}`,
+    );
+    if (progress.status === 'error') throw new Unsuccessful(`Cloud-init failed: ${progress.reason ?? ''}`);
+  }
+
+  return {
+    async reconcile(row, reconciliation) {
+      const { signal, progress, report, event } = reconciliation;
+      let spec: InstanceSpec;
+      try {
+        spec = specOf(row);
+      } catch (error) {
+        throw error instanceof Fault ? new DriverError('bad_spec', error.message, { cause: error }) : error;
+      }
+      await needs(row, reconciliation);
+      let observed = await driver.inspect(row.id);
+      const settled = row.observed >= row.generation;
+      const { allowRestartAt, endedAt } = hidden(row);
+      const over = endedAt !== undefined;
+      if (over) spec = { ...spec, power: 'stopped' };
+      if (observed === undefined) {
+        if (settled && row.status.startedAt !== undefined) {
+          await event('recreated', `Instance ${row.name} was gone from the backend and is made anew; its volumes are kept, its own file system is not`);
+          const boots = row.spec.userData !== undefined || row.spec.sshKeys.length > 0;
+          await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' } } });
+        }
+        progress('looking for the image');
+        await images.ensure(row.spec.image, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
+      } else if (settled && spec.power === 'running' && !over && observed.power === 'stopped') {
+        const next = await heal(row, observed, reconciliation);
+        if (!next.start) return next.again;
+      }
+      const before = observed?.startedAt;
+      progress(observed === undefined ? 'creating' : 'applying');
+      observed = await driver.ensure(spec, { signal, allowRestart: !settled && (allowRestartAt ?? 0) > row.observed, onProgress: progress });
+      const { detaching } = hidden(row);
+      if (detaching !== undefined && !settled) {
+        const attached = new Set(row.spec.volumes.map((mount) => mount.volumeId));
+        await letGo(
+          row,
+          detaching.filter((id) => !attached.has(id)),
+          reconciliation,
+        );
+      }
+      const ended = spec.power === 'running' && observed.power === 'stopped';
+      const bootFailed = row.status.cloudInit?.status === 'error';
+      const current = await report({
+        ...(ended || over ? {} : { state: observed.power, ...(bootFailed ? {} : { reason: null }) }),
+        status: {
+          exitCode: observed.exitCode ?? null,
+          startedAt: observed.startedAt === undefined || observed.power === 'stopped' ? null : new Date(observed.startedAt).toISOString(),
+        },
+      });
+      if (ended) {
+        // Started, and over already: the policy decides, now and after each further try.
+        const next = await heal(current, observed, reconciliation);
+        return next.start ? 1 : next.again;
+      }
+      if (observed.power === 'running' && before !== observed.startedAt && settled && before !== undefined)
+        await event('restarted', `Instance ${row.name} runs again`);
+      if (observed.power === 'running') await boot(current, reconciliation);
+      return undefined;
+    },
+
+    async remove(row, reconciliation) {
+      const { signal, client, progress } = reconciliation;
+      progress('removing');
+      await driver.remove(row.id, { signal, stopTimeout: Math.min(hidden(row).stopTimeoutOnce ?? row.spec.stopTimeout, row.spec.stopTimeout) });
+      const ids = [...row.spec.volumes.map((mount) => mount.volumeId as string), ...(hidden(row).detaching ?? [])];
+      await letGo(row, ids, reconciliation);
+      await client({ vpc: vpcs }).vpc.releaseAddresses(row.spec.vpcId as string, { owner: row.id });
+      await (context.db as unknown as Kysely<InstanceTables>).deleteFrom('instance_port').where('instance_id', '=', row.id).execute();
+    },
+
+    watch: (wake, signal, onReady) => driver.watch(wake, signal, onReady),
+
+    async differing(rows) {
+      const found = new Map((await driver.list()).map((instance) => [instance.id, instance]));
+      return rows
+        .filter((row) => {
+          const there = found.get(row.id);
+          if (row.deletedAt !== undefined) return true;
+          if (there === undefined) return true;
+          return there.power !== row.state;
+        })
+        .map((row) => row.id);
+    },
+    resyncMs: 15_000,
+    concurrency: 16,
+    reap: { list: () => driver.list(), remove: (id, signal) => driver.remove(id, { signal, stopTimeout: 1 }) },
+  };
+}

@@ -1,0 +1,276 @@
+// Instances: what may be asked of them. How they become so is in controller.ts.
+import { Fault } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
+import { nearest } from '../../kernel/near.ts';
+import { type Call, type RowOf, service } from '../../kernel/service.ts';
+import { CATALOG } from '../instance-type/catalog.ts';
+import { volumes } from '../volume/contract.ts';
+import { vpcs } from '../vpc/contract.ts';
+import { bytesHandlers } from './bytes.ts';
+import { readUserData } from './cloudinit.ts';
+import { instances } from './contract.ts';
+import { FORGET_END, instanceController } from './controller.ts';
+import { type ComputeDriver, computePort, type PortMapping } from './driver.ts';
+import { chooseHostPorts, reservePorts } from './ports.ts';
+import { migrations } from './tables.ts';
+
+export type InstanceRow = RowOf<typeof instances>;
+type InstanceCall<I = unknown> = Call<typeof instances, I>;
+
+const DEFAULT_VPC = 'default';
+/** What a running instance cannot be given without a restart. */
+const NEEDS_RESTART = ['env', 'command', 'entrypoint', 'ports'] as const;
+
+/** The size of that name, if this host can carry it. */
+function sizeOf(name: string, driver: ComputeDriver) {
+  const type = CATALOG.find((candidate) => candidate.name === name);
+  if (type === undefined) {
+    const near = nearest(
+      name,
+      CATALOG.map((candidate) => candidate.name),
+    );
+    throw new Fault('invalid_input', `type: there is no instance type ${JSON.stringify(name)}${near === undefined ? '' : `; did you mean ${near}?`}`, {
+      details: [{ path: 'type', message: `use ${CATALOG.map((candidate) => candidate.name).join(', ')}` }],
+      hint: 'cloud instance-type list',
+    });
+  }
+  const { maxCpus, maxMemoryBytes } = driver.capabilities;
+  if ((maxCpus !== undefined && type.cpus > maxCpus) || (maxMemoryBytes !== undefined && type.memoryMiB * 2 ** 20 > maxMemoryBytes)) {
+    throw new Fault('invalid_input', `type: ${name} has ${type.cpus} CPUs and ${type.memoryMiB} MiB, more than this host`, {
+      details: [{ path: 'type', message: 'use a smaller type' }],
+      hint: 'cloud instance-type list',
+    });
+  }
+  return type;
+}
+
+/** Refuses what would restart a running instance unless the caller allows it; returns what to write into the spec when allowed. */
+function restartAllowed(row: InstanceRow, allowRestart: boolean, what: string): { allowRestartAt?: number } {
+  if (row.state !== 'running' && row.state !== 'paused' && row.spec.desiredState === 'stopped') return {};
+  if (!allowRestart && (row.state === 'running' || row.state === 'paused')) {
+    throw new Fault('conflict', `${what} needs a restart of ${row.name}; its file system, address and metadata stay`, {
+      details: { reason: 'restart_required' },
+      hint: 'repeat with --yes',
+    });
+  }
+  return { allowRestartAt: row.generation + 1 };
+}
+
+function distinct(items: readonly { key: string; path: string }[], what: string): void {
+  const seen = new Set<string>();
+  for (const { key, path } of items) {
+    if (seen.has(key)) throw new Fault('invalid_input', `${path}: ${key} is given twice`, { details: [{ path, message: `give each ${what} once` }] });
+    seen.add(key);
+  }
+}
+
+const samePort = (port: PortMapping): string => `${port.hostAddress}:${port.hostPort}/${port.protocol}`;
+
+export const instanceService = service(instances, (context) => {
+  const driver = context.driver(computePort);
+
+  const notDeleting = (row: InstanceRow): InstanceRow => {
+    if (row.deletedAt !== undefined) throw new Fault('conflict', `The instance ${row.name} is being deleted`);
+    return row;
+  };
+  const want = async (
+    call: InstanceCall,
+    desiredState: InstanceRow['spec']['desiredState'],
+    more: Record<string, unknown>,
+    message: string,
+  ): Promise<InstanceRow> => {
+    const row = notDeleting(call.target);
+    // A broken instance is tried again when someone asks for the same thing once more, and one whose program ended may run again.
+    const always = row.state === 'error' || (desiredState === 'running' && row.state === 'stopped');
+    const updated = await call.rows.update(row, { spec: { desiredState, stopTimeoutOnce: null, ...more }, always, message });
+    return call.rows.report(updated, { status: FORGET_END as object });
+  };
+
+  return {
+    migrations,
+    needs: [computePort],
+    prepare: {
+      async create(call) {
+        const { input } = call;
+        sizeOf(input.type, driver);
+        if (input.userData !== undefined) readUserData(input.userData);
+        distinct(
+          input.volumes.map(({ path }, index) => ({ key: path, path: `volumes.${index}.path` })),
+          'path',
+        );
+        distinct(
+          input.volumes.map(({ volume }, index) => ({ key: volume, path: `volumes.${index}.volume` })),
+          'volume',
+        );
+        distinct(
+          input.ports.filter((port) => port.hostPort !== 0).map((port, index) => ({ key: samePort(port), path: `ports.${index}` })),
+          'host port',
+        );
+        input.ports = await chooseHostPorts(input.ports);
+        if (input.vpc === undefined) {
+          const client = call.client({ vpc: vpcs });
+          try {
+            await client.vpc.get(DEFAULT_VPC);
+          } catch (error) {
+            if (!(error instanceof Fault) || error.code !== 'not_found') throw error;
+            await client.vpc.create({ name: DEFAULT_VPC, description: 'For instances that name no VPC' }).catch((second: unknown) => {
+              // Two first instances at once: the other one made it.
+              if (!(second instanceof Fault) || second.code !== 'conflict') throw second;
+            });
+          }
+          input.vpc = DEFAULT_VPC;
+        }
+      },
+      async update(call) {
+        const { ports } = call.input;
+        if (ports === undefined || ports === null) return;
+        distinct(
+          ports.filter((port) => port.hostPort !== 0).map((port, index) => ({ key: samePort(port), path: `ports.${index}` })),
+          'host port',
+        );
+        const { instance } = call.client({ instance: instances });
+        call.input.ports = await chooseHostPorts(ports, (await instance.get(call.target as string)).ports);
+      },
+    },
+    handlers: {
+      async create(call) {
+        const { name, labels, ...spec } = call.input;
+        const id = newId('inst');
+        const size = sizeOf(spec.type, driver);
+        const { vpc, volume } = call.client({ vpc: vpcs, volume: volumes });
+        const { address } = await vpc.allocateAddress((spec as { vpcId?: string }).vpcId as string, { owner: id });
+        for (const mount of spec.volumes) {
+          await volume.claim(mount.volumeId as string, { instance: name, instanceId: id, path: mount.path, readOnly: mount.readOnly });
+        }
+        await reservePorts(call.sql, id, spec.ports);
+        const boots = spec.userData !== undefined || spec.sshKeys.length > 0;
+        return call.rows.insert({
+          id,
+          name,
+          labels,
+          spec,
+          status: { address, cpus: size.cpus, memoryMiB: size.memoryMiB, restarts: 0, cloudInit: { status: boots ? 'pending' : 'none' } },
+        });
+      },
+
+      async update(call) {
+        const row = notDeleting(call.target);
+        const { labels, allowRestart, ...spec } = call.input as typeof call.input & Record<string, unknown>;
+        const changed = NEEDS_RESTART.filter((key) => key in spec && JSON.stringify(spec[key] ?? undefined) !== JSON.stringify(row.spec[key]));
+        const allowed = changed.length === 0 ? {} : restartAllowed(row, allowRestart, `A change of ${changed.join(', ')}`);
+        if (spec.ports !== undefined && spec.ports !== null) await reservePorts(call.sql, row.id, spec.ports);
+        return call.rows.update(row, { labels, spec: { ...spec, ...allowed } });
+      },
+
+      start: (call) => {
+        if (call.target.state === 'paused') throw new Fault('conflict', `${call.target.name} is paused`, { hint: `cloud instance resume ${call.target.name}` });
+        return want(call, 'running', {}, `Instance ${call.target.name} is asked to start`);
+      },
+      stop: (call) =>
+        want(call, 'stopped', call.input.timeout === undefined ? {} : { stopTimeoutOnce: call.input.timeout }, `Instance ${call.target.name} is asked to stop`),
+      restart: (call) =>
+        want(call, 'running', { restartToken: new Date(context.clock.now()).toISOString() }, `Instance ${call.target.name} is asked to restart`),
+      async pause(call) {
+        if (!driver.capabilities.pause) throw new Fault('unsupported', 'This driver cannot pause an instance', { hint: 'cloud system info' });
+        const row = notDeleting(call.target);
+        if (row.spec.desiredState === 'paused') return row;
+        if (row.state !== 'running')
+          throw new Fault('conflict', `${row.name} is ${row.state}; only a running instance can be paused`, { hint: `cloud instance start ${row.name}` });
+        return call.rows.update(row, { spec: { desiredState: 'paused' }, message: `Instance ${row.name} is asked to pause` });
+      },
+      async resume(call) {
+        const row = notDeleting(call.target);
+        if (row.spec.desiredState === 'running' && row.state === 'running') return row;
+        if (row.spec.desiredState !== 'paused')
+          throw new Fault('conflict', `${row.name} is ${row.state}, not paused`, { hint: `cloud instance start ${row.name}` });
+        return call.rows.update(row, { spec: { desiredState: 'running' }, message: `Instance ${row.name} is asked to resume` });
+      },
+      async resize(call) {
+        const row = notDeleting(call.target);
+        const size = sizeOf(call.input.type, driver);
+        const allowed = driver.capabilities.hotResize || size.name === row.spec.type ? {} : restartAllowed(row, call.input.allowRestart, 'A change of type');
+        const updated = await call.rows.update(row, { spec: { type: size.name, ...allowed }, message: `Instance ${row.name} is asked to be ${size.name}` });
+        return call.rows.report(updated, { status: { cpus: size.cpus, memoryMiB: size.memoryMiB } });
+      },
+
+      async attachVolume(call) {
+        const row = notDeleting(call.target);
+        const { path, readOnly, allowRestart } = call.input;
+        const { volumeId, volume } = call.input as { volume: string; volumeId?: string };
+        const there = row.spec.volumes.find((mount) => mount.volumeId === volumeId);
+        if (there !== undefined && there.path === path && there.readOnly === readOnly) return row;
+        if (there !== undefined)
+          throw new Fault('conflict', `${volume} is attached to ${row.name} at ${there.path}`, { hint: `cloud volume detach ${volume}` });
+        const other = row.spec.volumes.find((mount) => mount.path === path);
+        if (other !== undefined)
+          throw new Fault('conflict', `${row.name} has ${other.volume} at ${path}`, { details: [{ path: 'path', message: 'use another path' }] });
+        const allowed = driver.capabilities.hotVolumes ? {} : restartAllowed(row, allowRestart, `Attaching ${volume}`);
+        await call.client({ volume: volumes }).volume.claim(volumeId as string, { instance: row.name, instanceId: row.id, path, readOnly });
+        return call.rows.update(row, {
+          spec: { volumes: [...row.spec.volumes, { volume, volumeId, path, readOnly }], ...allowed },
+          message: `Volume ${volume} is to be attached to ${row.name}`,
+        });
+      },
+      async detachVolume(call) {
+        const row = notDeleting(call.target);
+        const { volumeId, volume } = call.input as { volume: string; volumeId?: string };
+        if (!row.spec.volumes.some((mount) => mount.volumeId === volumeId)) throw new Fault('conflict', `${volume} is not attached to ${row.name}`);
+        const allowed = driver.capabilities.hotVolumes ? {} : restartAllowed(row, call.input.allowRestart, `Detaching ${volume}`);
+        // The claim is given back by the controller, when the instance really has let go.
+        return call.rows.update(row, {
+          spec: {
+            volumes: row.spec.volumes.filter((mount) => mount.volumeId !== volumeId),
+            detaching: [...((row.spec as { detaching?: string[] }).detaching ?? []), volumeId],
+            ...allowed,
+          },
+          message: `Volume ${volume} is to be detached from ${row.name}`,
+        });
+      },
+
+      async wait(call) {
+        const { for: state, timeout } = call.input;
+        const id = call.target.id;
+        let changed = (): void => undefined;
+        const stop = context.onCommit((committed) => {
+          if (committed.rows.some((row) => row.id === id)) changed();
+        });
+        const deadline = AbortSignal.any([call.signal, AbortSignal.timeout(timeout * 1000)]);
+        let row: InstanceRow | undefined = call.target;
+        try {
+          for (;;) {
+            const next = new Promise<void>((resolve) => {
+              changed = resolve;
+              deadline.addEventListener('abort', () => resolve(), { once: true });
+            });
+            const now = await call.rows.byId(id);
+            if (now === undefined) {
+              if (state === 'deleted') return { ...row, state: 'deleting' };
+              throw new Fault('not_found', `The instance ${row.name} was deleted meanwhile`);
+            }
+            row = now;
+            const boot = row.status.cloudInit?.status;
+            if (state === 'cloud-init') {
+              if (boot === 'done' || boot === 'none' || boot === 'recorded') return row;
+              if (boot === 'error')
+                throw new Fault('conflict', `Cloud-init of ${row.name} failed: ${row.status.cloudInit?.reason ?? ''}`, {
+                  hint: `cloud instance logs ${row.name} --cloud-init`,
+                });
+            } else if (row.state === state) return row;
+            if (deadline.aborted) {
+              if (call.signal.aborted) throw call.signal.reason;
+              throw new Fault('timeout', `${row.name} is ${row.state}${row.reason === undefined ? '' : ` (${row.reason})`}, not ${state}, after ${timeout} s`, {
+                hint: `cloud instance get ${row.name}`,
+              });
+            }
+            await next;
+          }
+        } finally {
+          stop();
+        }
+      },
+
+      ...bytesHandlers(context, driver),
+    },
+    controller: instanceController(context, driver),
+  };
+});

@@ -1,0 +1,125 @@
+// Volumes: persistent, attached to one instance at a time. The attachment is written in the instance's spec; the claim here is what makes it exclusive.
+import { Fault } from '../../kernel/errors.ts';
+import { service, Waiting } from '../../kernel/service.ts';
+import { instances } from '../instance/contract.ts';
+import { snapshots } from '../snapshot/contract.ts';
+import { volumes } from './contract.ts';
+import { volumePort } from './driver.ts';
+
+const GIB = 2 ** 30;
+const DEFAULT_SIZE = 10;
+
+export const volumeService = service(volumes, (context) => {
+  const driver = context.driver(volumePort);
+  return {
+    needs: [volumePort],
+    handlers: {
+      async create(call) {
+        const { name, labels, size: wanted, ...spec } = call.input;
+        const from = call.refs['snapshot']?.[0];
+        const least = (from?.status['size'] as number | undefined) ?? 1;
+        if (from !== undefined && from.state !== 'available')
+          throw new Fault('conflict', `The snapshot ${from.name} is ${from.state}`, { hint: `cloud snapshot get ${from.name}` });
+        const size = wanted ?? (from === undefined ? DEFAULT_SIZE : least);
+        if (size < least) {
+          throw new Fault('invalid_input', `size: the snapshot ${from?.name} is of a volume of ${least} GiB`, {
+            details: [{ path: 'size', message: `give ${least} or more` }],
+          });
+        }
+        return call.rows.insert({ name, labels, spec: { ...spec, size }, status: { sizeEnforced: driver.capabilities.sizeEnforced } });
+      },
+
+      async resize(call) {
+        const volume = call.target;
+        const { size } = call.input;
+        if (size < volume.spec.size) {
+          throw new Fault('invalid_input', `size: ${volume.name} has ${volume.spec.size} GiB, and a volume cannot shrink`, {
+            details: [{ path: 'size', message: `give ${volume.spec.size} or more` }],
+          });
+        }
+        if (size > volume.spec.size && volume.status.instanceId !== undefined && !driver.capabilities.onlineResize) {
+          const instance = await call.client({ instance: instances }).instance.get(volume.status.instanceId);
+          if (instance.state === 'running' || instance.state === 'paused') {
+            throw new Fault('conflict', `${volume.name} is in use by ${instance.name}, and this driver cannot resize a volume in use`, {
+              hint: `cloud instance stop ${instance.name}`,
+            });
+          }
+        }
+        return call.rows.update(volume, { spec: { size } });
+      },
+
+      async attach(call) {
+        const instance = call.refs['instance']?.[0];
+        if (instance === undefined) throw new Error('the instance was not resolved');
+        const { path, readOnly, allowRestart } = call.input;
+        await call.client({ instance: instances }).instance.attachVolume(instance.id, { volume: call.target.id, path, readOnly, allowRestart });
+        call.follow('instance', instance.id);
+        return call.rows.get(call.target.id);
+      },
+
+      async detach(call) {
+        const { instanceId } = call.target.status;
+        if (instanceId === undefined) throw new Fault('conflict', `${call.target.name} is not attached to an instance`);
+        await call.client({ instance: instances }).instance.detachVolume(instanceId, { volume: call.target.id, allowRestart: call.input.allowRestart });
+        call.follow('instance', instanceId);
+        return call.rows.get(call.target.id);
+      },
+
+      async snapshot(call) {
+        const made = await call.client({ snapshot: snapshots }).snapshot.create({ name: call.input.name, volume: call.target.id });
+        call.follow('snapshot', made.id);
+        return made as never;
+      },
+
+      async claim(call) {
+        const volume = call.target;
+        if (volume.deletedAt !== undefined) throw new Fault('conflict', `The volume ${volume.name} is being deleted`);
+        const { instance, instanceId, path, readOnly } = call.input;
+        if (volume.status.instanceId !== undefined && volume.status.instanceId !== instanceId) {
+          throw new Fault('conflict', `The volume ${volume.name} is attached to ${volume.status.instance}`, {
+            hint: `cloud volume detach ${volume.name}`,
+            details: { attachedTo: { name: volume.status.instance, id: volume.status.instanceId } },
+          });
+        }
+        return call.rows.report(volume, { state: volume.state === 'available' ? 'in-use' : volume.state, status: { instance, instanceId, path, readOnly } });
+      },
+
+      async release(call) {
+        const volume = call.target;
+        if (volume.status.instanceId !== call.input.instanceId) return volume;
+        return call.rows.report(volume, {
+          state: volume.state === 'in-use' ? 'available' : volume.state,
+          status: { instance: null, instanceId: null, path: null, readOnly: null },
+        });
+      },
+    },
+    controller: {
+      async reconcile(volume, { signal, report }) {
+        // Looked at only while the volume is new: afterwards the snapshot may be gone.
+        const fromSnapshot = volume.observed === 0 ? volume.spec.snapshotId : undefined;
+        const observed = await driver.ensure(
+          { id: volume.id, sizeBytes: volume.spec.size * GIB, ...(fromSnapshot === undefined ? {} : { fromSnapshot }) },
+          signal,
+        );
+        await report({
+          state: volume.status.instanceId === undefined ? 'available' : 'in-use',
+          reason: null,
+          status: { sizeEnforced: observed.sizeBytes !== undefined, usedBytes: observed.usedBytes ?? null },
+        });
+      },
+      async remove(volume, { signal, client }) {
+        // A snapshot that is being made still reads from it.
+        const { items } = await client({ snapshot: snapshots }).snapshot.list();
+        const reading = items.find((snapshot) => snapshot.volumeId === volume.id && snapshot.state === 'pending');
+        if (reading !== undefined) throw new Waiting(`waiting for the snapshot ${reading.name}`, 500);
+        await driver.remove(volume.id, signal);
+      },
+      async differing(rows) {
+        const present = new Set((await driver.list()).map((found) => found.id));
+        return rows.filter((row) => !present.has(row.id)).map((row) => row.id);
+      },
+      reap: { list: () => driver.list(), remove: (id, signal) => driver.remove(id, signal) },
+      concurrency: 4,
+    },
+  };
+});
