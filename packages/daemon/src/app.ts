@@ -1,0 +1,149 @@
+// The HTTP side of the core: one Fastify application, whatever listener a request came through. Routes come from the contracts.
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Answer, Core, Log } from '@thecloud/core';
+import { Fault, HEADER } from '@thecloud/core/contracts';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Authenticate, Caller } from './access.ts';
+import type { OpenCalls } from './calls.ts';
+import { type Endpoint, methodsOf, routed, unknownRoute } from './endpoints.ts';
+import { BODY_LIMIT, errorAnswer, faultOf } from './faults.ts';
+import { invocationOf, pathOf, requestIdOf } from './headers.ts';
+import { serveEvents } from './stream.ts';
+
+/** How to tell who calls, by connection: each listener has its own way. */
+export type Access = WeakMap<Socket, Authenticate>;
+
+export function callerOf(access: Access, request: IncomingMessage): Caller {
+  const authenticate = access.get(request.socket as Socket);
+  if (authenticate === undefined) throw new Fault('unauthenticated', 'This connection came through no known listener');
+  return authenticate(request);
+}
+
+export interface AppOptions {
+  core: Core;
+  log: Log;
+  access: Access;
+  calls: OpenCalls;
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+/** An unchanged answer is the same object, so its JSON is made once. */
+const bodies = new WeakMap<object, Buffer>();
+function bodyOf(value: unknown): Buffer {
+  if (typeof value !== 'object' || value === null) return Buffer.from(JSON.stringify(value ?? null));
+  let body = bodies.get(value);
+  if (body === undefined) {
+    body = Buffer.from(JSON.stringify(value));
+    bodies.set(value, body);
+  }
+  return body;
+}
+
+export async function createApp({ core, log, access, calls }: AppOptions): Promise<FastifyInstance> {
+  const callers = new WeakMap<FastifyRequest, Caller>();
+  const app = fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT,
+    exposeHeadRoutes: false,
+    // Image references are targets, and percent-encoding triples a character.
+    routerOptions: { maxParamLength: 2048, querystringParser: () => ({}) },
+    requestIdHeader: false,
+    genReqId: (request: IncomingMessage) => requestIdOf(request.headers),
+    frameworkErrors: (error, request, reply) => fail(reply, faultOf(error, request.id, log)),
+  });
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'string' }, (_request, body, done) => {
+    if (body === '') return done(null, undefined);
+    try {
+      done(null, JSON.parse(body as string));
+    } catch (error) {
+      done(new Fault('invalid_input', `The body is not JSON: ${(error as Error).message}`));
+    }
+  });
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header(HEADER.requestId, request.id);
+    if (pathOf(request.raw.url) !== '/healthz') callers.set(request, callerOf(access, request.raw));
+  });
+  app.setErrorHandler((error, request, reply) => fail(reply, faultOf(error, request.id, log)));
+  app.setNotFoundHandler((request, reply) => {
+    const path = pathOf(request.raw.url);
+    const methods = methodsOf(path);
+    if (methods.length > 0) reply.header('allow', methods.join(', '));
+    return fail(reply, faultOf(unknownRoute(request.method, path), request.id, log));
+  });
+
+  app.get('/healthz', (_request, reply) => reply.send({ ok: true }));
+  app.get('/openapi.json', async (_request, reply) => {
+    const { openapi } = await import('./openapi.ts');
+    return reply.type(JSON_TYPE).send(bodyOf(openapi()));
+  });
+  app.get('/metrics', async (_request, reply) => {
+    const { metricsOf } = await import('./metrics.ts');
+    const registry = metricsOf(core);
+    return reply.type(registry.contentType).send(await registry.metrics());
+  });
+
+  for (const endpoint of routed) {
+    app.route({
+      method: endpoint.route.method,
+      url: endpoint.route.path.replace(/\{(\w+)\}/, ':$1'),
+      handler: (request, reply) => {
+        const caller = callers.get(request);
+        if (caller === undefined) throw new Fault('unauthenticated', 'Nobody is known to have sent this call');
+        return serve(endpoint, caller, request, reply);
+      },
+    });
+  }
+
+  async function serve(endpoint: Endpoint, caller: Caller, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const { kind } = endpoint.operation;
+    if (kind === 'channel') {
+      reply.header('upgrade', 'websocket');
+      throw new Fault('invalid_input', `${endpoint.service} ${endpoint.name} carries bytes both ways: open it as a WebSocket`);
+    }
+    const target = endpoint.parameter === undefined ? undefined : (request.params as Record<string, string>)[endpoint.parameter];
+    const call = { caller, requestId: request.id, target, body: request.body };
+    // A write that was accepted goes on without its client; anything else is pointless without one.
+    if (kind === 'write') return answer(endpoint, reply, await core.invoke(invocationOf(endpoint, request.raw, call)));
+    const open = calls.open();
+    reply.raw.once('close', open.abort);
+    try {
+      const invocation = invocationOf(endpoint, request.raw, { ...call, signal: open.signal });
+      if (kind === 'read') return answer(endpoint, reply, await core.invoke(invocation));
+      const items = await core.stream(invocation);
+      reply.hijack();
+      await serveEvents(items, reply.raw, { requestId: request.id, calls, log });
+      return reply;
+    } catch (error) {
+      throw calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
+    } finally {
+      open.done();
+    }
+  }
+
+  await app.ready();
+  return app;
+}
+
+/** A generation is the ETag that If-Match compares. It does not change with the status, so it must never answer If-None-Match. */
+function answer(endpoint: Endpoint, reply: FastifyReply, { value, operation, generation, replayed }: Answer): FastifyReply {
+  const created = endpoint.operation.standard === 'create';
+  if (operation !== undefined) reply.header(HEADER.operation, operation);
+  if (generation !== undefined) reply.header(HEADER.etag, `"${generation}"`);
+  if (replayed === true) reply.header(HEADER.replayed, 'true');
+  if (created) reply.header('location', `${endpoint.route.path}/${encodeURIComponent((value as { id: string }).id)}`);
+  return reply
+    .code(operation !== undefined ? 202 : created ? 201 : 200)
+    .header('cache-control', 'no-store')
+    .type(JSON_TYPE)
+    .send(bodyOf(value));
+}
+
+function fail(reply: FastifyReply, fault: Fault): FastifyReply {
+  const { status, headers, body } = errorAnswer(fault);
+  return reply.code(status).headers(headers).send(body);
+}
