@@ -13,16 +13,17 @@ import { childEnv, lastLines, must, npm, report, root, run, Stop, step } from '.
 const oldestNode = { major: 22, minor: 19 };
 
 /**
- * Makes ready what the caller needs; throws a `Stop` where it cannot.
+ * Makes ready what the caller needs; throws a `Stop` where it cannot. Says whether anything was built.
  * @param {{ build?: boolean, docker?: boolean, images?: 'product' | 'test' | 'none' }} [wanted] everything the product needs unless told otherwise
  */
 export async function setUp({ build = true, docker = true, images = 'product' } = {}) {
   await ensurePackages();
   await ensureNode();
-  if (build) await ensureBuild();
+  const built = build && (await ensureBuild());
   if (docker) await ensureDocker();
   if (docker && images === 'product') await ensureProductImages();
   if (docker && images === 'test') await ensureTestImages();
+  return { built };
 }
 
 async function ensurePackages() {
@@ -94,13 +95,14 @@ async function ensureNode() {
 async function ensureBuild() {
   const stamp = join(root, 'node_modules', '.cache', 'thecloud', 'build');
   const sources = fingerprint();
-  if (existsSync(join(root, 'packages', 'cli', 'dist', 'bundle', 'main.js')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return;
+  if (existsSync(join(root, 'packages', 'cli', 'dist', 'bundle', 'main.js')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return false;
   await step('build', async () => {
     const [command, args] = npm();
     await must(command, [...args, 'run', 'build', '--loglevel=error'], { env: childEnv, failure: 'The build failed.' });
     mkdirSync(dirname(stamp), { recursive: true });
     writeFileSync(stamp, sources);
   });
+  return true;
 }
 
 /** Changes whenever a file that the build reads may have changed: paths, sizes and times, not contents. */

@@ -3,9 +3,10 @@
 // made (or found from last time) by the same `./cloud` commands that everybody types, and a request that it answers.
 
 import { get } from 'node:http';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setUp } from './setup.mjs';
-import { bold, cyan, dim, exitCode, green, indent, report, root, run, Stop, seconds, sleep } from './terminal.mjs';
+import { bold, childEnv, cyan, dim, exitCode, green, indent, report, root, run, Stop, seconds, sleep } from './terminal.mjs';
 
 const vpc = ['vpc', 'create', 'hello', '--cidr', '10.77.0.0/16'];
 const volume = ['volume', 'create', 'hello-data', '--size', '1'];
@@ -23,13 +24,16 @@ const instance = [
  * @property {{ status: string, exitCode?: number }} [cloudInit]
  */
 
+/** What the memory driver records stays apart from what is real. */
+const environment = { ...childEnv };
+
 /** Runs a command for its answer. @param {string[]} words */
-const quietly = (words) => run(join(root, 'cloud'), [...words, '--output', 'json']);
+const quietly = (words) => run(join(root, 'cloud'), [...words, '--output', 'json'], { env: environment });
 
 /** Runs a command as if it were typed here. @param {string[]} words */
 async function show(words) {
   process.stdout.write(`\n${cyan('$')} ${bold(['./cloud', ...words.map(quoted)].join(' '))}\n`);
-  const { code } = await run(join(root, 'cloud'), words, { show: true });
+  const { code } = await run(join(root, 'cloud'), words, { show: true, env: environment });
   if (code !== 0) {
     throw new Stop(`That command failed with exit code ${code}.`, { hint: 'What the daemon has to say:\n  ./cloud daemon logs', exit: code });
   }
@@ -62,15 +66,19 @@ async function ensure(create) {
 async function ensureInstance() {
   let web = await find('instance', 'hello-web');
   if (web?.state === 'deleting') {
-    await show(['instance', 'wait', 'hello-web', '--state', 'deleted']);
+    await show(['instance', 'wait', 'hello-web', '--for', 'deleted']);
     web = undefined;
   }
   const existed = await ensure(instance);
   web = await find('instance', 'hello-web');
   if (web?.state === 'stopped') await show(['instance', 'start', 'hello-web']);
   if (web?.state === 'paused') await show(['instance', 'resume', 'hello-web']);
-  if (web?.state === 'pending') await show(['instance', 'wait', 'hello-web', '--state', 'running']);
+  if (web?.state === 'pending') await show(['instance', 'wait', 'hello-web', '--for', 'running']);
+  if (['pending', 'running'].includes(web?.cloudInit?.status ?? '')) await show(['instance', 'wait', 'hello-web', '--for', 'cloud-init']);
   web = /** @type {Instance} */ (await find('instance', 'hello-web'));
+  if (web.cloudInit?.status === 'error') {
+    throw new Stop('The user data of hello-web failed.', { hint: './cloud instance logs hello-web --cloud-init' });
+  }
   if (web.state !== 'running') {
     throw new Stop(`hello-web is ${web.state}${web.reason ? `: ${web.reason}` : ''}.`, {
       hint: 'See its output, then make it anew (the volume stays):\n  ./cloud instance logs hello-web\n  ./cloud instance delete hello-web --yes && npm start',
@@ -84,30 +92,39 @@ async function fetchPage(url) {
   const until = Date.now() + 15_000;
   for (;;) {
     const answer = await request(url);
-    if (typeof answer !== 'string') {
-      if (answer.status === 200) return answer.body;
-      throw new Stop(`${url} answered ${answer.status}, not 200.`, { detail: answer.body, hint: './cloud instance logs hello-web --cloud-init' });
-    }
-    if (Date.now() > until) throw new Stop(`${url} does not answer: ${answer}`, { hint: './cloud instance logs hello-web' });
+    if (answer.status === 200) return answer.text;
+    const said = answer.status === undefined ? `does not answer: ${answer.text}` : `answered ${answer.status}, not 200`;
+    if (Date.now() > until) throw new Stop(`${url} ${said}.`, { hint: './cloud instance logs hello-web' });
     await sleep(100);
   }
 }
 
-/** @param {string} url @returns {Promise<{ status: number, body: string } | string>} the answer, or why there is none */
+/** @param {string} url @returns {Promise<{ status?: number, text: string }>} status and body, or without a status why there is no answer */
 function request(url) {
   return new Promise((resolve) => {
     const outgoing = get(url, { timeout: 5_000 }, (answer) => {
-      let body = '';
+      let text = '';
       answer.setEncoding('utf8');
-      answer.on('data', (text) => {
-        body += text;
+      answer.on('data', (part) => {
+        text += part;
       });
-      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }));
-      answer.on('error', (error) => resolve(error.message));
+      answer.on('end', () => resolve({ status: answer.statusCode, text }));
+      answer.on('error', (error) => resolve({ text: error.message }));
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 5 s')));
-    outgoing.on('error', (error) => resolve(error.message));
+    outgoing.on('error', (error) => resolve({ text: error.message }));
   });
+}
+
+/** The daemon, running what was just built: instances do not notice that it is started anew. @param {string} driver @param {boolean} built */
+async function ensureDaemon(driver, built) {
+  if (driver === 'memory' && !process.env.CLOUD_DATA_DIR) {
+    const data = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
+    environment.CLOUD_DATA_DIR = join(data, 'thecloud-memory');
+    process.stdout.write(`\n${cyan('$')} ${bold(`export CLOUD_DATA_DIR=${quoted(environment.CLOUD_DATA_DIR)}`)}\n`);
+  }
+  if (built && (await quietly(['daemon', 'status'])).code === 0) await show(['daemon', 'stop']);
+  await show(['daemon', 'start', '--driver', driver]);
 }
 
 /** @param {string[]} words */
@@ -121,7 +138,7 @@ function parse(words) {
 /** @param {string} driver */
 async function setUpFor(driver) {
   try {
-    await setUp({ docker: driver === 'docker' });
+    return await setUp({ docker: driver === 'docker' });
   } catch (error) {
     if (error instanceof Stop && error.exit === exitCode.unavailable) {
       error.hint = `${error.hint ?? ''}\nTo see the control plane without real instances:\n  npm start -- --driver memory`;
@@ -134,8 +151,8 @@ async function setUpFor(driver) {
 async function main(words) {
   const since = Date.now();
   const driver = parse(words);
-  await setUpFor(driver);
-  await show(['daemon', 'start', '--driver', driver]);
+  const { built } = await setUpFor(driver);
+  await ensureDaemon(driver, built);
   const found = [await ensure(vpc), await ensure(volume)];
   const { web, existed } = await ensureInstance();
   await show(['instance', 'get', 'hello-web']);
@@ -169,7 +186,8 @@ function next(driver) {
     './cloud instance delete hello-web --yes && npm start   # a new instance, the same data',
   ];
   const end = './cloud daemon stop                                      # instances go on running';
-  return driver === 'docker' ? [...real, ...everywhere, end] : [...everywhere, './cloud daemon stop'];
+  if (driver === 'docker') return [...real, ...everywhere, end];
+  return [`export CLOUD_DATA_DIR=${quoted(environment.CLOUD_DATA_DIR ?? '')}`, ...everywhere, './cloud daemon stop'];
 }
 
 main(process.argv.slice(2)).catch((error) => {
