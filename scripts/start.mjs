@@ -24,7 +24,7 @@ const instance = [
  * @property {{ status: string, exitCode?: number }} [cloudInit]
  */
 
-/** What the memory driver records stays apart from what is real. */
+/** What the memory driver records stays apart from what is real: CLOUD_DATA_DIR is set for it. @type {NodeJS.ProcessEnv} */
 const environment = { ...childEnv };
 
 /** Runs a command for its answer. @param {string[]} words */
