@@ -1,0 +1,203 @@
+// The commands that are written by hand, as the table describes them. One of the id of a generated command replaces it.
+import type { Command, Flag, Positional } from '../table.ts';
+
+export interface HandWritten extends Omit<Command, 'positionals' | 'flags' | 'common' | 'examples' | 'group'> {
+  positionals?: readonly Positional[];
+  /** Instead of the generated ones. */
+  flags?: readonly Flag[];
+  /** Besides the generated ones. */
+  moreFlags?: readonly Flag[];
+  common?: readonly string[];
+  examples?: readonly (readonly [string, string])[];
+  module: string;
+}
+
+export const groups: readonly { name: string; summary: string; description?: string }[] = [
+  { name: 'daemon', summary: 'The process that runs the cloud', description: 'The daemon keeps what was asked for and makes it so. Commands reach it over a Unix socket.' },
+  { name: 'config', summary: 'Settings of this command', description: 'Values used when neither a flag nor the environment says otherwise.' },
+];
+
+const target = (resource: string, more: Partial<Positional> = {}): Positional => ({
+  field: '$target',
+  label: resource,
+  type: 'string',
+  required: true,
+  ref: resource,
+  description: `Name or id`,
+  ...more,
+});
+const word = (label: string, description: string, more: Partial<Positional> = {}): Positional => ({
+  field: label,
+  label,
+  type: 'string',
+  required: true,
+  description,
+  ...more,
+});
+const dataDir: Flag = { name: 'data-dir', type: 'string', description: 'Directory that holds everything the daemon keeps' };
+
+export const handWritten: readonly HandWritten[] = [
+  {
+    id: 'daemon start',
+    module: 'daemon-start',
+    summary: 'Start the daemon in the background',
+    description: 'Returns when it answers. A daemon that runs already is left alone. The driver is remembered: leave --driver out to start with the same one again.',
+    flags: [
+      { name: 'foreground', type: 'boolean', description: 'Stay in this terminal, log to standard error' },
+      { name: 'driver', type: 'string', values: ['docker', 'memory'], description: 'What runs instances; docker for a new data directory, then the one used before' },
+      { name: 'listen', type: 'string', description: 'Listen on this TCP address too, with a token', example: '127.0.0.1:7070' },
+      { name: 'allow-remote', type: 'boolean', description: 'Allow --listen on an address that other machines can reach' },
+      dataDir,
+    ],
+    examples: [
+      ['daemon start', ''],
+      ['daemon start --driver memory', 'for trying things out: nothing really runs'],
+      ['daemon start --foreground --listen 127.0.0.1:7070', ''],
+    ],
+  },
+  { id: 'daemon stop', module: 'daemon-stop', summary: 'Stop the daemon; instances go on running', flags: [dataDir], examples: [['daemon stop', '']] },
+  { id: 'daemon status', module: 'daemon-status', summary: 'Show whether the daemon runs, and where', flags: [dataDir], examples: [['daemon status', '']] },
+  {
+    id: 'daemon logs',
+    module: 'daemon-logs',
+    summary: "Show the daemon's log",
+    flags: [
+      { name: 'follow', char: 'f', type: 'boolean', description: 'Go on until Ctrl-C' },
+      { name: 'tail', char: 'n', type: 'integer', minimum: 0, description: 'Only the last n lines', default: 200 },
+      dataDir,
+    ],
+    examples: [['daemon logs --follow', '']],
+  },
+  {
+    id: 'config list',
+    module: 'config',
+    summary: 'Show all settings and where each comes from',
+    examples: [['config list', '']],
+  },
+  { id: 'config get', module: 'config', summary: 'Show a setting', positionals: [word('setting', 'Name of the setting')], examples: [['config get output', '']] },
+  {
+    id: 'config set',
+    module: 'config',
+    summary: 'Keep a setting',
+    positionals: [word('setting', 'Name of the setting'), word('value', 'Its value')],
+    examples: [
+      ['config set output wide', ''],
+      ['config set url http://127.0.0.1:7070', ''],
+    ],
+  },
+  { id: 'config unset', module: 'config', summary: 'Forget a setting', positionals: [word('setting', 'Name of the setting')], examples: [['config unset url', '']] },
+  {
+    id: 'completion',
+    module: 'completion',
+    summary: 'Print the completion script for bash, zsh or fish',
+    positionals: [word('shell', 'bash, zsh or fish')],
+    examples: [
+      ['completion bash', 'source <(cloud completion bash)'],
+      ['completion zsh', 'source <(cloud completion zsh)'],
+      ['completion fish', 'cloud completion fish | source'],
+    ],
+  },
+  {
+    id: 'complete',
+    module: 'complete',
+    summary: 'Answer a shell that completes a command line',
+    hidden: true,
+    passThrough: true,
+    positionals: [word('words', 'The words so far', { rest: true, required: false })],
+  },
+  { id: 'version', module: 'version', summary: 'Show the versions of this command and of the daemon', examples: [['version', '']] },
+  { id: 'system info', module: 'system', summary: 'What this installation is, and what each driver enforces or only records' },
+  {
+    id: 'system doctor',
+    module: 'system',
+    summary: 'Check what works here, and say how to mend what does not',
+    description: 'Checks this side first, then asks the daemon. Exit code 1 when something is not right, 8 when the daemon does not run.',
+    moreFlags: [dataDir],
+  },
+  {
+    id: 'instance exec',
+    module: 'instance-exec',
+    summary: 'Run a program inside an instance',
+    description: "Ends with the program's own exit code. It gets a terminal when both standard input and output are one.",
+    passThrough: true,
+    moreFlags: [
+      { name: 'tty', char: 't', type: 'boolean', negatable: true, description: 'Give it a terminal; by default when this is one' },
+      { name: 'interactive', char: 'i', type: 'boolean', negatable: true, description: 'Connect standard input; on by default' },
+    ],
+    examples: [
+      ['instance exec web -- ls -l /', ''],
+      ['instance exec web -- sh', 'an interactive shell'],
+      ['instance exec db --env PGUSER=postgres -- psql -c "select 1"', ''],
+    ],
+  },
+  {
+    id: 'instance ssh',
+    module: 'instance-ssh',
+    summary: "Log in to an instance over SSH, through the instance's own network",
+    description: "Uses this machine's ssh client; nothing is published. Words after -- go to ssh.",
+    passThrough: true,
+    positionals: [target('instance'), word('args', 'Arguments for ssh, or a command to run', { rest: true, required: false })],
+    flags: [
+      { name: 'user', char: 'u', type: 'string', default: 'root', description: 'User to log in as' },
+      { name: 'identity', char: 'i', type: 'string', description: 'Private key file' },
+      { name: 'port', char: 'p', type: 'integer', minimum: 1, maximum: 65_535, default: 22, description: 'Port of the SSH server inside the instance' },
+    ],
+    examples: [
+      ['instance ssh vm', ''],
+      ['instance ssh vm --user debian -- uptime', ''],
+    ],
+  },
+  { id: 'instance connect', module: 'instance-connect', summary: 'Open a TCP connection to a port of an instance', description: 'Standard input and output are the connection.' },
+  { id: 'instance logs', module: 'instance-logs', summary: "Show what an instance's program wrote", moreFlags: [{ name: 'timestamps', type: 'boolean', description: 'Begin each line with its time' }] },
+  {
+    id: 'instance stats',
+    module: 'instance-stats',
+    summary: 'Show what an instance uses',
+    description: 'Goes on until Ctrl-C on a terminal; elsewhere one sample, unless --samples says more.',
+  },
+  {
+    id: 'instance cp',
+    module: 'instance-cp',
+    summary: 'Copy files to or from an instance',
+    description:
+      'One side is instance:/path. Directories are copied with all that is in them, with modes and times. - is standard input or output, for one file.',
+    positionals: [word('source', 'Path here, instance:/path there, or -', { ref: 'instance' }), word('destination', 'Path here, instance:/path there, or -', { ref: 'instance' })],
+    examples: [
+      ['instance cp site web:/www', 'a directory'],
+      ['instance cp web:/var/log/app.log .', ''],
+      ['instance cp web:/etc/os-release -', 'to standard output'],
+    ],
+  },
+  { id: 'instance wait', module: 'instance-wait', summary: 'Wait until an instance is in a state' },
+  {
+    id: 'image import',
+    module: 'image-import',
+    summary: 'Load an image from a file',
+    moreFlags: [{ name: 'file', char: 'f', type: 'string', required: true, description: 'The archive, or - for standard input' }],
+    examples: [
+      ['image import acme/base:1 --file rootfs.tar.gz', ''],
+      ['image import acme/base:1 --file -', 'from standard input'],
+    ],
+  },
+  {
+    id: 'event watch',
+    module: 'event-watch',
+    summary: 'Show events as they happen',
+  },
+  {
+    id: 'ssh-key create',
+    module: 'ssh-key-create',
+    summary: 'Add a public SSH key, or make a new pair here',
+    description: 'With --generate the key pair is made on this machine; the private key is written to a file only you can read and is never sent.',
+    moreFlags: [
+      { name: 'generate', type: 'boolean', description: 'Make a new Ed25519 key pair' },
+      { name: 'out', type: 'string', description: 'With --generate: file for the private key; the public one gets .pub. Default: the name' },
+    ],
+    examples: [
+      ['ssh-key create laptop --public-key @~/.ssh/id_ed25519.pub', ''],
+      ['ssh-key create laptop --public-key -', 'from standard input'],
+      ['ssh-key create ci --generate --out ~/.ssh/cloud_ci', 'a new pair'],
+    ],
+  },
+  { id: 'operation wait', module: 'operation-wait', summary: 'Wait until an operation has ended, showing how far it is' },
+];

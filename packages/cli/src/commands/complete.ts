@@ -1,0 +1,126 @@
+// `cloud complete -- words…`: what could stand where the last word is. Silent about every failure: a shell is asking, in the middle of a line.
+import { out } from '../base.ts';
+import { COMMON, GLOBAL } from '../common-flags.ts';
+import { printable } from '../print/cells.ts';
+import { nameOf } from '../print/index.ts';
+import { Remote } from '../remote.ts';
+import { SETTINGS, settingsOf } from '../settings.ts';
+import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from '../table.ts';
+import { commandFirst, flagsOf, type Words } from '../words.ts';
+
+type Candidate = readonly [word: string, meaning?: string];
+
+/** A key press does not wait longer for names, milliseconds. */
+const PATIENCE = 700;
+const FILES: readonly Candidate[] = [[':files']];
+
+export async function run(asked: Words): Promise<number> {
+  const words = [...asked.positionals, ...asked.rest];
+  const current = words.at(-1) ?? '';
+  const found = await candidates(words.slice(0, -1), current);
+  const starts = current.startsWith('-') && current.includes('=') ? '' : current;
+  out(
+    found
+      .filter(([word]) => word === ':files' || word.startsWith(starts))
+      .map(([word, meaning]) => `${word}${meaning ? `\t${meaning}` : ''}\n`)
+      .join(''),
+  );
+  return 0;
+}
+
+async function candidates(given: readonly string[], current: string): Promise<readonly Candidate[]> {
+  const before = given.length > 0 && given[0]?.startsWith('-') ? commandFirst(given) : [...given];
+  const [first, second] = before;
+  if (first === undefined || first.startsWith('-')) return current.startsWith('-') ? flagCandidates(GLOBAL.map((key) => COMMON[key] as Flag)) : topCandidates();
+  if (first === 'help') return before.length === 1 ? topCandidates() : hasGroup(before[1] ?? '') ? groupCandidates(before[1] as string) : [];
+  if (hasGroup(first) && second === undefined) return groupCandidates(first);
+  const command = findCommand(hasGroup(first) ? `${first} ${second}` : first);
+  if (command === undefined) return [];
+  return inCommand(command, before.slice(command.id.split(' ').length), current);
+}
+
+async function inCommand(command: Command, before: readonly string[], current: string): Promise<readonly Candidate[]> {
+  const flags = flagsOf(command);
+  const positionals: string[] = [];
+  const given = new Map<string, string[]>();
+  let pending: Flag | undefined;
+  let literal = false;
+  for (const word of before) {
+    if (pending !== undefined) {
+      given.set(pending.name, [...(given.get(pending.name) ?? []), word]);
+      pending = undefined;
+    } else if (word === '--') literal = true;
+    else if (!literal && word.startsWith('-') && word !== '-') {
+      const flag = named(flags, word.split('=', 1)[0] as string);
+      if (flag === undefined) continue;
+      if (flag.type === 'boolean' || word.includes('=')) given.set(flag.name, [...(given.get(flag.name) ?? []), word.slice(word.indexOf('=') + 1)]);
+      else pending = flag;
+    } else positionals.push(word);
+  }
+  const words: Words = { command, flags: given, positionals, rest: [] };
+  if (pending !== undefined) return valuesOf(pending, words, current);
+  if (!literal && current.startsWith('--') && current.includes('=')) {
+    const name = current.slice(0, current.indexOf('='));
+    const flag = named(flags, name);
+    const values = flag === undefined ? [] : await valuesOf(flag, words, current.slice(name.length + 1));
+    return values.filter(([word]) => word.startsWith(current.slice(name.length + 1))).map(([word, meaning]) => [`${name}=${word}`, meaning] as const);
+  }
+  if (!literal && current.startsWith('-')) return flagCandidates(flags.filter((flag) => flag.many || !given.has(flag.name)));
+  const last = command.positionals.at(-1);
+  const positional = command.positionals[positionals.length] ?? (last?.rest ? last : undefined);
+  if (positional === undefined) return [];
+  if (command.id === 'completion') return [['bash'], ['zsh'], ['fish']];
+  if (command.group === 'config' && positionals.length === 0) return Object.entries(SETTINGS).map(([name, { meaning }]) => [name, meaning] as const);
+  if (command.id === 'config set') return valuesOf(COMMON[positionals[0] ?? ''] ?? { name: '', type: 'string' }, words, current);
+  if (command.id === 'instance cp') {
+    if (/^[./~]/.test(current)) return FILES;
+    const names = (await liveNames('instance', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
+    return names.some(([name]) => name.startsWith(current)) ? names : FILES;
+  }
+  if (positional.ref === undefined) return [];
+  return (await liveNames(positional.ref, words)).filter(([name]) => !positionals.includes(name));
+}
+
+const named = (flags: readonly Flag[], word: string): Flag | undefined =>
+  flags.find((flag) => word === `--${flag.name}` || word === `-${flag.char}` || (flag.negatable && word === `--no-${flag.name}`));
+
+async function valuesOf(flag: Flag, words: Words, current: string): Promise<readonly Candidate[]> {
+  if (flag.values !== undefined) return flag.values.map((value) => [value] as const);
+  if (flag.ref !== undefined) return liveNames(flag.ref, words);
+  if (flag.field === 'image') return liveNames('image', words);
+  if (flag.name === 'volume' && !current.includes(':')) return (await liveNames('volume', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
+  if (flag.name === 'unset') return words.command.flags.filter((one) => one.nullable).map((one) => [one.name, one.description] as const);
+  if (flag.name === 'columns' && hasGroup(words.command.group)) {
+    const done = current.includes(',') ? current.slice(0, current.lastIndexOf(',') + 1) : '';
+    return loadGroup(words.command.group).fields.map(({ field, header }) => [`${done}${field}`, header] as const);
+  }
+  if (flag.file && current.startsWith('@')) return [];
+  return ['from', 'file', 'identity', 'out', 'data-dir', 'socket'].includes(flag.name) ? FILES : [];
+}
+
+/** Names that there are now, with their states; none when the daemon is away or slow. */
+async function liveNames(resource: string, words: Words): Promise<readonly Candidate[]> {
+  if (!hasGroup(resource)) return [];
+  const list = loadGroup(resource).commands.find((one) => one.operation?.name === 'list')?.operation;
+  if (list === undefined) return [];
+  try {
+    const { value } = await new Remote(settingsOf(words)).call(list, { patience: PATIENCE, input: list.standard === 'list' ? { limit: 200 } : {} });
+    const { items } = value as { items: Record<string, unknown>[] };
+    return items.map((item) => [resource === 'operation' ? String(item['id']) : nameOf(item), printable(String(item['state'] ?? ''))] as const);
+  } catch {
+    return []; // no names: the line can still be typed
+  }
+}
+
+const topCandidates = (): readonly Candidate[] => {
+  const { groups, commands } = loadIndex();
+  return [...groups.map(({ name, summary }) => [name, summary] as const), ...commands.filter((one) => !one.hidden).map(({ id, summary }) => [id, summary] as const), ['help', 'Explain a command']];
+};
+
+const groupCandidates = (group: string): readonly Candidate[] =>
+  loadGroup(group)
+    .commands.filter((one) => !one.hidden)
+    .map(({ id, summary }) => [id.slice(group.length + 1), summary] as const);
+
+const flagCandidates = (flags: readonly Flag[]): readonly Candidate[] =>
+  flags.flatMap((flag) => [[`--${flag.name}`, flag.description] as const, ...(flag.negatable ? [[`--no-${flag.name}`, flag.description] as const] : [])]);

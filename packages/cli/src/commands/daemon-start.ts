@@ -1,0 +1,128 @@
+// `cloud daemon start`: a process of its own, that is heard once (ready, or why not) and then left alone.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Fault, FILES, socketPathOf, type FaultBody } from '@thecloud/core/contracts';
+import { err, EXIT, out } from '../base.ts';
+import { daemonRecord, logLine, rememberDriver, rememberedDriver, systemInfo, tailOf } from '../daemon-files.ts';
+import { inputOf } from '../input.ts';
+import { structured } from '../print/index.ts';
+import { Progress } from '../progress.ts';
+import { type Settings, settingsOf } from '../settings.ts';
+import { flag, isSet, type Words } from '../words.ts';
+
+type Heard = { ready: { pid: number; socket: string; address?: { host: string; port: number } } } | { error: FaultBody };
+
+const DRIVERS = ['docker', 'memory'] as const;
+type DriverName = (typeof DRIVERS)[number];
+
+export async function run(words: Words): Promise<number> {
+  await inputOf(words);
+  const given = settingsOf(words);
+  const dataDir = resolve(given.dataDir);
+  const settings: Settings = { ...given, dataDir, endpoint: { socket: socketPathOf(dataDir) } };
+  checkFlags(words);
+  const asked = flag(words, 'driver') ?? (process.env['CLOUD_DRIVER'] || undefined);
+  const remembered = rememberedDriver(dataDir);
+  if (asked !== undefined && remembered !== undefined && asked !== remembered) {
+    throw new Fault('conflict', `${dataDir} was made with the ${remembered} driver; its instances cannot be run by ${asked}`, {
+      hint: `cloud daemon start --driver ${asked} --data-dir <another directory>`,
+    });
+  }
+  const driver = driverFrom(asked ?? remembered ?? 'docker');
+  const running = await systemInfo(settings);
+  if (running !== undefined) {
+    const record = daemonRecord(dataDir);
+    if (!settings.quiet) err(`The daemon runs already${record === undefined ? '' : ` (process ${record.pid})`}.\n`);
+    await report(settings, { pid: record?.pid, socket: socketPathOf(dataDir), listen: record?.listen });
+    return EXIT.done;
+  }
+  return isSet(words, 'foreground') ? foreground(words, settings, driver) : background(words, settings, driver);
+}
+
+function checkFlags(words: Words): void {
+  if (isSet(words, 'allow-remote') && flag(words, 'listen') === undefined) throw new Fault('invalid_input', '--allow-remote says something only together with --listen');
+}
+
+function driverFrom(name: string): DriverName {
+  const found = DRIVERS.find((one) => one === name);
+  if (found === undefined) throw new Fault('invalid_input', `There is no driver "${name}"; use ${DRIVERS.join(' or ')}`);
+  return found;
+}
+
+async function foreground(words: Words, settings: Settings, driver: DriverName): Promise<number> {
+  const listen = flag(words, 'listen');
+  const { startDaemon } = await import('@thecloud/daemon');
+  const daemon = await startDaemon({ dataDir: settings.dataDir, driver, insecureListen: isSet(words, 'allow-remote'), ...(listen === undefined ? {} : { listen }) });
+  rememberDriver(settings.dataDir, driver);
+  if (!settings.quiet) err(`The daemon answers at ${daemon.socketPath}${daemon.address === undefined ? '' : ` and ${daemon.address.host}:${daemon.address.port}`}. Ctrl-C stops it.\n`);
+  await new Promise<void>((stop) => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop());
+  });
+  await daemon.close();
+  return EXIT.done;
+}
+
+async function background(words: Words, settings: Settings, driver: DriverName): Promise<number> {
+  const { dataDir } = settings;
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Fault('unavailable', `${dataDir} cannot be made: ${(error as Error).message}`, { hint: 'cloud daemon start --data-dir <a directory of yours>', cause: error });
+  }
+  const logFile = join(dataDir, FILES.log);
+  const listen = flag(words, 'listen');
+  const log = openSync(logFile, 'a', 0o600);
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [
+      daemonEntry(),
+      '--data-dir',
+      dataDir,
+      '--driver',
+      driver,
+      '--log-file',
+      logFile,
+      ...(listen === undefined ? [] : ['--listen', listen]),
+      ...(isSet(words, 'allow-remote') ? ['--allow-remote'] : []),
+    ],
+    // A crash before the log is open writes to the log's file too.
+    { detached: true, stdio: ['ignore', 'pipe', log], cwd: '/' },
+  );
+  closeSync(log);
+  const progress = new Progress('Starting the daemon', settings.quiet || process.stderr.isTTY !== true);
+  const heard = await new Promise<Heard>((hear, fail) => {
+    let text = '';
+    child.once('error', fail);
+    child.stdout?.on('data', (bytes: Buffer) => {
+      text += bytes.toString('utf8');
+      const end = text.indexOf('\n');
+      if (end >= 0) hear(JSON.parse(text.slice(0, end)) as Heard);
+    });
+    child.once('exit', (code, signal) => {
+      const tail = tailOf(logFile, 10)?.text ?? '';
+      fail(
+        new Fault('unavailable', `The daemon ended before it answered (${signal ?? `exit code ${code}`})${tail === '' ? '' : `. Its last words:\n${tail.trimEnd().split('\n').map(logLine).join('\n')}`}`, {
+          hint: 'cloud daemon start --foreground',
+        }),
+      );
+    });
+  }).finally(() => progress.end());
+  child.removeAllListeners();
+  child.stdout?.destroy();
+  child.unref();
+  if ('error' in heard) throw Fault.from(heard.error);
+  rememberDriver(dataDir, driver);
+  const { pid, socket, address } = heard.ready;
+  if (!settings.quiet) err(`The daemon runs (process ${pid}, ${driver} driver).\n`);
+  await report(settings, { pid, socket, listen: address === undefined ? undefined : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}` });
+  return EXIT.done;
+}
+
+const daemonEntry = (): string => fileURLToPath(new URL('./main.js', import.meta.resolve('@thecloud/daemon')));
+
+async function report({ output, dataDir }: Settings, facts: { pid: number | undefined; socket: string; listen: string | undefined }): Promise<void> {
+  if (output === 'json' || output === 'yaml') return out(await structured({ running: true, dataDir, ...facts }, output));
+  out(`${facts.socket}\n${facts.listen === undefined ? '' : `http://${facts.listen} (token in ${join(dataDir, FILES.adminToken)})\n`}`);
+}

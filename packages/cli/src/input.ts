@@ -1,0 +1,156 @@
+// From words to the input of an operation: types, files, key=value. The contract itself is checked by the daemon;
+// what is checked here is only what keeps a word from becoming a value.
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { Fault, type FieldProblem, nearest } from '@thecloud/core/contracts';
+import { usage } from './base.ts';
+import type { Flag, FlagType } from './table.ts';
+import { flag, isSet, type Words } from './words.ts';
+
+export interface Input {
+  targets: string[];
+  input: Record<string, unknown>;
+}
+
+export async function inputOf(words: Words): Promise<Input> {
+  const { command } = words;
+  const problems: FieldProblem[] = [];
+  const from = flag(words, 'from');
+  const input: Record<string, unknown> = from === undefined ? {} : await fieldsFrom(from);
+  const targets: string[] = [];
+
+  const given = [...words.positionals, ...words.rest];
+  const rest = command.positionals.find((one) => one.rest);
+  for (const positional of command.positionals) {
+    const values = positional.rest ? given.splice(0) : given.splice(0, 1);
+    if (values.length === 0) {
+      const inFile = positional.field !== '$target' && input[positional.field] !== undefined;
+      if (positional.required && !inFile) throw usage(`<${positional.label}> is missing`, `cloud ${command.id} --help`);
+      continue;
+    }
+    if (positional.field === '$target') {
+      for (const value of values) {
+        if (value === '') throw usage(`<${positional.label}> is empty`);
+        targets.push(value);
+      }
+    } else if (positional.rest) input[positional.field] = values;
+    else input[positional.field] = scalar(positional.type, {}, values[0] as string, positional.field, problems);
+  }
+  if (given.length > 0 && rest === undefined) {
+    throw usage(`"${given[0]}" is one word too many; ${signature(words)}`, `cloud ${command.id} --help`);
+  }
+
+  for (const one of command.flags) {
+    const values = words.flags.get(one.name);
+    if (values === undefined || one.field === undefined) continue;
+    input[one.field] = valueOf(one, values, problems);
+  }
+  for (const name of words.flags.get('unset')?.flatMap((value) => value.split(',')) ?? []) {
+    const nullable = command.flags.filter((one) => one.nullable);
+    const found = nullable.find((one) => one.name === name || one.field === name);
+    if (found?.field === undefined) {
+      const near = nearest(name, nullable.map((one) => one.name));
+      throw usage(`--unset: "${name}" cannot be taken away; use ${nullable.map((one) => one.name).join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`);
+    }
+    input[found.field] = null;
+  }
+  if (command.operation?.restarts && isSet(words, 'yes')) input['allowRestart'] = true;
+  const missing = command.flags.filter((one) => one.required && (one.field === undefined ? !words.flags.has(one.name) : input[one.field] === undefined));
+  for (const one of missing) problems.push({ path: one.field ?? one.name, message: `give ${one.type === 'integer' || one.type === 'number' ? 'a number' : 'a value'}; it is required` });
+  if (problems.length > 0) {
+    const first = problems[0] as FieldProblem;
+    throw new Fault('invalid_input', `${first.path}: ${first.message}`, { details: problems, hint: `cloud ${command.id} --help` });
+  }
+  return { targets, input };
+}
+
+const signature = ({ command }: Words): string => {
+  const names = command.positionals.map((one) => `<${one.label}>`);
+  return names.length === 0 ? `\`cloud ${command.id}\` takes flags only` : `\`cloud ${command.id}\` takes ${names.join(' and ')}`;
+};
+
+export function valueOf(one: Flag, values: readonly string[], problems: FieldProblem[]): unknown {
+  const field = one.field ?? one.name;
+  const read = (text: string): string => (one.file ? textFrom(text, one) : text);
+  if (one.type === 'map') {
+    const map: Record<string, string> = {};
+    for (const text of values) {
+      const equals = text.indexOf('=');
+      if (equals < 1) problems.push({ path: field, message: `"${text}" is not key=value${one.example === undefined ? '' : `, for example ${one.example}`}` });
+      else map[text.slice(0, equals)] = text.slice(equals + 1);
+    }
+    return map;
+  }
+  if (one.many) return values.map((text) => scalar(one.type, one, read(text), field, problems));
+  return scalar(one.type, one, read(values.at(-1) as string), field, problems);
+}
+
+function scalar(type: FlagType, bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values'>, text: string, field: string, problems: FieldProblem[]): unknown {
+  switch (type) {
+    case 'boolean':
+      return text === 'true';
+    case 'integer':
+    case 'number': {
+      const value = Number(text);
+      if (text.trim() === '' || !Number.isFinite(value) || (type === 'integer' && !Number.isInteger(value))) {
+        problems.push({ path: field, message: `"${text}" is not ${type === 'integer' ? 'a whole number' : 'a number'}${bounds.example === undefined ? '' : `, for example ${bounds.example}`}` });
+      } else if (bounds.minimum !== undefined && value < bounds.minimum) problems.push({ path: field, message: `give ${bounds.minimum} or more` });
+      else if (bounds.maximum !== undefined && value > bounds.maximum) problems.push({ path: field, message: `give ${bounds.maximum} or less` });
+      return value;
+    }
+    case 'json':
+      try {
+        return JSON.parse(text);
+      } catch (error) {
+        problems.push({ path: field, message: `"${text}" is not JSON: ${(error as Error).message}` });
+        return undefined;
+      }
+    default:
+      if (bounds.values !== undefined && !bounds.values.includes(text)) {
+        const near = nearest(text, bounds.values);
+        problems.push({ path: field, message: `use ${bounds.values.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}` });
+      }
+      return text;
+  }
+}
+
+export const expandHome = (path: string): string => (path === '~' || path.startsWith('~/') ? `${process.env['HOME'] || homedir()}${path.slice(1)}` : path);
+
+/** `@path` is the file's content, `-` standard input, `@@…` a value that begins with @. */
+export function textFrom(text: string, one: { name: string }): string {
+  if (text === '-') return readFileSync(0, 'utf8');
+  if (text.startsWith('@@')) return text.slice(1);
+  if (!text.startsWith('@')) return text;
+  return fileText(text.slice(1), `--${one.name}`);
+}
+
+export function fileText(path: string, what: string): string {
+  try {
+    return readFileSync(expandHome(path), 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw usage(`${what}: ${code === 'ENOENT' ? `there is no file ${path}` : code === 'EISDIR' ? `${path} is a directory` : `${path} cannot be read: ${message}`}`);
+  }
+}
+
+async function fieldsFrom(path: string): Promise<Record<string, unknown>> {
+  const text = path === '-' ? readFileSync(0, 'utf8') : fileText(path, '--from');
+  const { parse } = await import('yaml');
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    throw usage(`--from: ${path} is not valid YAML: ${(error as Error).message}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw usage(`--from: ${path} does not hold fields (key: value)`);
+  return value as Record<string, unknown>;
+}
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `90s`, `5m`, or seconds. Milliseconds. */
+export function duration(text: string, name: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  if (match === null) throw usage(`--${name}: "${text}" is not a duration such as 90s or 5m`);
+  return Number(match[1]) * (UNITS[match[2] ?? 's'] as number);
+}

@@ -1,0 +1,64 @@
+// Tables that fit: columns as wide as their content, the longest ones shrink first when the terminal is narrower.
+import type { Column } from '../table.ts';
+import { cell, type Style } from './cells.ts';
+import { cut, pad, width } from './width.ts';
+
+export interface TableOptions extends Style {
+  header: boolean;
+  /** Columns of the terminal; undefined (a pipe): as wide as it gets. */
+  terminal: number | undefined;
+}
+
+const GAP = '   ';
+/** No column shrinks below this many characters, unless even so the table does not fit. */
+const LEAST = 6;
+
+export function table(columns: readonly Column[], rows: readonly Record<string, unknown>[], options: TableOptions): string {
+  const cells = rows.map((row) => columns.map((column) => cell(column.format, lookUp(row, column.field), options).replaceAll('\n', ' ') || '-'));
+  const headers = columns.map((column) => (column.format === 'age' && column.field === 'createdAt' ? 'AGE' : column.header.toUpperCase()));
+  const widths = columns.map((_, index) => Math.max(options.header ? width(headers[index] as string) : 0, ...cells.map((row) => width(row[index] as string))));
+  if (options.terminal !== undefined) shrink(widths, options.terminal - GAP.length * (columns.length - 1), headers.map(width));
+  const line = (parts: readonly string[]): string =>
+    parts
+      .map((part, index) => (index === parts.length - 1 ? cut(part, widths[index] as number) : pad(cut(part, widths[index] as number), widths[index] as number)))
+      .join(GAP)
+      .trimEnd();
+  return [...(options.header ? [line(headers)] : []), ...cells.map(line)].map((text) => `${text}\n`).join('');
+}
+
+/** Takes from the widest column until all fit; a column goes below its header only when nothing else is left to take. */
+function shrink(widths: number[], room: number, headers: readonly number[]): void {
+  const floors = [headers.map((header) => Math.max(LEAST, header)), widths.map(() => LEAST), widths.map(() => 1)];
+  for (const floor of floors) {
+    for (let over = widths.reduce((sum, one) => sum + one, 0) - room; over > 0; over--) {
+      let widest = -1;
+      for (const [index, one] of widths.entries()) if (one > (floor[index] as number) && (widest < 0 || one > (widths[widest] as number))) widest = index;
+      if (widest < 0) break;
+      (widths[widest] as number)--;
+    }
+  }
+}
+
+export const lookUp = (row: Record<string, unknown>, field: string): unknown =>
+  field in row ? row[field] : field.split('.').reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined), row);
+
+/** One thing, a line per field; a ref shows the name with its id. */
+export function card(fields: readonly Column[], value: Record<string, unknown>, style: Style, all: boolean): string {
+  const lines: [string, string][] = [];
+  for (const field of fields) {
+    const content = value[field.field];
+    if (content === undefined || (!all && isEmpty(content))) continue;
+    const ref = /^(.+?)Ids?$/.exec(field.field)?.[1];
+    if (ref !== undefined && (ref in value || `${ref}s` in value)) continue;
+    if (!all && (field.field === 'generation' || field.field === 'operation')) continue;
+    const id = value[`${field.field}Id`];
+    if (field.format === 'json' && typeof content === 'object' && content !== null && !Array.isArray(content)) {
+      const inner = Object.entries(content).map(([key, one]) => `${key} ${typeof one === 'object' ? JSON.stringify(one) : String(one)}`);
+      lines.push([field.header, inner.join(', ')]);
+    } else lines.push([field.header, `${cell(field.format, content, { ...style, long: true })}${typeof id === 'string' ? ` (${id})` : ''}`]);
+  }
+  const widest = Math.max(0, ...lines.map(([header]) => width(header)));
+  return lines.map(([header, text]) => `${pad(`${header}:`, widest + 1)}  ${text.split('\n').join(`\n${' '.repeat(widest + 3)}`)}\n`).join('');
+}
+
+const isEmpty = (value: unknown): boolean => value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);

@@ -1,0 +1,77 @@
+// What goes on, on standard error: one living line on a terminal, a line for each change elsewhere, nothing when quiet.
+import { err, paint, colours } from './base.ts';
+import { printable } from './print/cells.ts';
+import { cut } from './print/width.ts';
+
+const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const;
+
+export class Progress {
+  readonly #live: boolean;
+  readonly #quiet: boolean;
+  readonly #began = Date.now();
+  #title: string;
+  #text = '';
+  #said = '';
+  #frame = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(title: string, quiet: boolean) {
+    this.#title = title;
+    this.#quiet = quiet;
+    this.#live = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
+    if (quiet) return;
+    if (this.#live) {
+      // The first fifth of a second stays silent: what is done by then needs no line.
+      this.#timer = setInterval(() => this.#draw(), 100);
+      this.#timer.unref();
+    } else this.#line();
+  }
+
+  update(text: string | undefined): void {
+    this.#text = text === undefined ? '' : printable(text);
+    if (this.#quiet || this.#live) return;
+    this.#line();
+  }
+
+  /** Ends the line; a done thing is told with its time. */
+  end(done?: string): void {
+    clearInterval(this.#timer);
+    if (this.#quiet) return;
+    if (this.#live) err('\r\x1b[2K');
+    if (done === undefined) return;
+    const mark = this.#live ? `${paint('green', '✓', colours(process.stderr))} ` : '';
+    err(`${mark}${done} (${this.#seconds()})\n`);
+  }
+
+  #seconds(): string {
+    const seconds = (Date.now() - this.#began) / 1000;
+    return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)}m${Math.round(seconds % 60)}s`;
+  }
+
+  #line(): void {
+    const line = this.#text === '' ? this.#title : `${this.#title}: ${this.#text}`;
+    if (line === this.#said) return;
+    this.#said = line;
+    err(`${line}\n`);
+  }
+
+  #draw(): void {
+    const frame = FRAMES[this.#frame++ % FRAMES.length] as string;
+    const line = `${frame} ${this.#title}${this.#text === '' ? '' : `: ${this.#text}`} (${this.#seconds()})`;
+    err(`\r\x1b[2K${cut(line, (process.stderr.columns || 80) - 1)}`);
+  }
+}
+
+/** `create` → `Creating`. */
+export function doing(verb: string): string {
+  const [first = '', ...rest] = verb.split('-');
+  const stem = first.endsWith('e') ? first.slice(0, -1) : /[^aeiou][aeiou][bdgmnpt]$/.test(first) ? `${first}${first.at(-1)}` : first;
+  return [`${stem.charAt(0).toUpperCase()}${stem.slice(1)}ing`, ...rest].join(' ');
+}
+
+/** `create` → `created`. */
+export function done(verb: string): string {
+  const [first = '', ...rest] = verb.split('-');
+  const stem = first.endsWith('e') ? `${first}d` : /[^aeiou][aeiou][bdgmnpt]$/.test(first) ? `${first}${first.at(-1)}ed` : `${first}ed`;
+  return [stem, ...rest].join(' ');
+}

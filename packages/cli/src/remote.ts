@@ -1,0 +1,117 @@
+// The daemon, as commands see it: operations of the table, called over the endpoint in force.
+import { encodeQuery, Fault, type FaultBody, HEADER } from '@thecloud/core/contracts';
+import { err } from './base.ts';
+import { type Answer, ConnectionLost, events, request } from './http.ts';
+import type { Settings } from './settings.ts';
+import type { OperationSpec } from './table.ts';
+
+export interface CallInput {
+  target?: string | undefined;
+  input?: Record<string, unknown>;
+  signal?: AbortSignal | undefined;
+  patience?: number;
+}
+
+export interface Called {
+  status: number;
+  /** As the daemon wrote it. */
+  text: string;
+  value: unknown;
+  /** Id of the operation to wait for. */
+  operation: string | undefined;
+}
+
+/** Times that a write is repeated under the same key when the connection broke before the answer. */
+const REPEATS = 2;
+
+export class Remote {
+  readonly settings: Settings;
+  constructor(settings: Settings) {
+    this.settings = settings;
+  }
+
+  async call(operation: OperationSpec, { target, input = {}, signal, patience }: CallInput): Promise<Called> {
+    const path = pathOf(operation, target, input);
+    const write = operation.kind === 'write';
+    const headers = this.headers(write ? { [HEADER.idempotencyKey]: globalThis.crypto.randomUUID() } : {});
+    const ask = {
+      method: operation.method,
+      path,
+      headers,
+      ...(operation.method === 'POST' || operation.method === 'PATCH' ? { body: JSON.stringify(input) } : {}),
+      ...(signal === undefined ? {} : { signal }),
+      ...(patience === undefined ? {} : { patience }),
+    };
+    for (let attempt = 0; ; attempt++) {
+      const began = performance.now();
+      try {
+        const answer = await request(this.settings.endpoint, ask);
+        this.#note(ask, answer, began);
+        if (answer.status >= 400) throw faultFrom(answer);
+        return { status: answer.status, text: answer.body, value: answer.body === '' ? undefined : parsed(answer), operation: answer.headers.get(HEADER.operation) };
+      } catch (error) {
+        if (!(error instanceof ConnectionLost)) throw error;
+        if (attempt >= REPEATS) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
+      }
+    }
+  }
+
+  /** Items as they come. */
+  async *stream(operation: OperationSpec, { target, input = {}, signal }: CallInput): AsyncGenerator<unknown> {
+    const ask = { method: operation.method, path: pathOf(operation, target, input), headers: this.headers({}), ...(signal === undefined ? {} : { signal }) };
+    try {
+      for await (const event of events(this.settings.endpoint, ask, faultFrom)) {
+        if (event.event === 'error') throw faultOf(event.data);
+        if (event.event === 'end' || event.data === '') continue;
+        yield JSON.parse(event.data);
+      }
+    } catch (error) {
+      if (error instanceof ConnectionLost) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
+      throw error;
+    }
+  }
+
+  headers(more: Record<string, string>): Record<string, string> {
+    return { ...(this.settings.tenant === undefined ? {} : { [HEADER.tenant]: this.settings.tenant }), ...more };
+  }
+
+  #note(ask: { method: string; path: string }, answer: Answer, began: number): void {
+    if (!this.settings.verbose) return;
+    const id = answer.headers.get(HEADER.requestId);
+    err(`> ${ask.method} ${ask.path} ${answer.status} ${Math.round(performance.now() - began)} ms${id === undefined ? '' : ` ${id}`}\n`);
+  }
+}
+
+export function pathOf(operation: OperationSpec, target: string | undefined, input: Record<string, unknown>): string {
+  const path = target === undefined ? operation.path : operation.path.replace(/\{[^}]+\}/, encodeURIComponent(target));
+  if (operation.method === 'POST' || operation.method === 'PATCH') return path;
+  const query = encodeQuery(input).toString();
+  return query === '' ? path : `${path}?${query}`;
+}
+
+function parsed(answer: Answer & { body: string }): unknown {
+  try {
+    return JSON.parse(answer.body);
+  } catch (error) {
+    throw new Fault('internal', 'The daemon answered with something that is not JSON', { cause: error });
+  }
+}
+
+export function faultFrom(answer: Answer & { body: string }): Fault {
+  const fault = faultOf(answer.body);
+  fault.requestId ??= answer.headers.get(HEADER.requestId);
+  if (fault.code === 'internal' && answer.body.trim() === '') return new Fault('internal', `The daemon answered with status ${answer.status} and nothing else`);
+  return fault;
+}
+
+function faultOf(text: string): Fault {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return new Fault('internal', `What answered is not the daemon: ${text.slice(0, 200).trim()}`);
+  }
+  const found = (body as { error?: Partial<FaultBody> }).error ?? (body as Partial<FaultBody>);
+  if (typeof found.code !== 'string' || typeof found.message !== 'string') return new Fault('internal', `What answered is not the daemon: ${text.slice(0, 200)}`);
+  return Fault.from(found as FaultBody);
+}

@@ -1,0 +1,178 @@
+// Runs a command of the table: send, wait, print. The same code whichever parser read the words.
+import { Fault } from '@thecloud/core/contracts';
+import { confirm, someoneIsThere } from './ask.ts';
+import { err, out, tell } from './base.ts';
+import { inputOf, duration } from './input.ts';
+import { nameOf, printList, printOne, structured } from './print/index.ts';
+import { printable } from './print/cells.ts';
+import { doing, done } from './progress.ts';
+import { Remote, type Called } from './remote.ts';
+import { settingsOf } from './settings.ts';
+import { type Command, loadGroup, type OperationSpec } from './table.ts';
+import { waitFor } from './wait.ts';
+import { flag, isSet, type Words } from './words.ts';
+
+type Row = Record<string, unknown>;
+
+const TEN_MINUTES = 600_000;
+/** Writes on several targets that run at once. */
+const AT_ONCE = 8;
+
+/** Answers with the exit code. */
+export async function runOperation(words: Words): Promise<number> {
+  const { command } = words;
+  const operation = command.operation as OperationSpec;
+  const remote = new Remote(settingsOf(words));
+  const { targets, input } = await inputOf(words);
+  if (isSet(words, 'watch')) return (await import('./watch.ts')).watch(words, remote, targets[0], input);
+  switch (operation.kind) {
+    case 'read':
+      await read(words, remote, targets[0], input);
+      return 0;
+    case 'write':
+      return await write(words, remote, targets, input);
+    case 'stream':
+      return (await import('./watch.ts')).follow(words, remote, targets[0], input);
+    default:
+      throw new Fault('unsupported', `\`cloud ${command.id}\` carries bytes and has no command form of its own`, { hint: 'cloud instance cp --help' });
+  }
+}
+
+async function read(words: Words, remote: Remote, target: string | undefined, input: Row): Promise<void> {
+  const operation = words.command.operation as OperationSpec;
+  const group = loadGroup(words.command.group);
+  const { output, quiet } = remote.settings;
+  if (operation.form !== 'items') {
+    const { value } = await remote.call(operation, { target, input });
+    return printOne(group, value, output);
+  }
+  const answer = await listAll(remote, operation, target, input);
+  await printList(group, answer, {
+    output,
+    columns: flag(words, 'columns'),
+    header: !isSet(words, 'no-header'),
+    plural: pluralOf(group.path ?? '', input),
+    quiet,
+  });
+  if (answer.cursor !== undefined && !quiet && output !== 'json' && output !== 'yaml') err(`There are more: --cursor ${answer.cursor}\n`);
+}
+
+/** `/v1/ssh-keys/{…}` → `ssh keys`, and what they were looked for by. */
+const pluralOf = (path: string, input: Row): string => {
+  const filter = input['label'];
+  return `${(path.split('/')[2] ?? 'items').replaceAll('-', ' ')}${Array.isArray(filter) ? ` with ${filter.join(' and ')}` : ''}`;
+};
+
+/** All pages, unless the caller asked for one. */
+export async function listAll(remote: Remote, operation: OperationSpec, target: string | undefined, input: Row, signal?: AbortSignal): Promise<{ items: Row[]; cursor?: string }> {
+  let page = (await remote.call(operation, { target, input, signal })).value as { items: Row[]; cursor?: string };
+  if (input['limit'] !== undefined || page.cursor === undefined) return page;
+  const items = [...page.items];
+  while (page.cursor !== undefined) {
+    page = (await remote.call(operation, { target, input: { ...input, limit: 1000, cursor: page.cursor }, signal })).value as { items: Row[]; cursor?: string };
+    items.push(...page.items);
+  }
+  return { items };
+}
+
+async function write(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
+  const { command } = words;
+  const operation = command.operation as OperationSpec;
+  if (isSet(words, 'dry-run')) {
+    await (await import('./dry-run.ts')).dryRun(command, remote, targets, input);
+    return 0;
+  }
+  if (operation.destructive && !isSet(words, 'yes') && someoneIsThere()) {
+    await confirm(`${capital(operation.name)} ${operation.resource} ${targets.join(', ')}?`);
+  }
+  if (targets.length <= 1) {
+    const answer = await writeOne(words, remote, targets[0], input);
+    await printWritten(command, remote, answer);
+    return 0;
+  }
+  return writeMany(words, remote, targets, input);
+}
+
+/** One failure does not keep the others from being done; the first decides the exit code. */
+async function writeMany(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
+  const answers: (unknown | undefined)[] = Array.from({ length: targets.length });
+  const codes: number[] = Array.from({ length: targets.length }, () => 0);
+  const waiting = [...targets.entries()];
+  const json = remote.settings.output === 'json';
+  const work = async (): Promise<void> => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [index, target] = next;
+      try {
+        answers[index] = await writeOne(words, remote, target, input);
+      } catch (error) {
+        codes[index] = tell(error, { command: words.command, json });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, targets.length) }, work));
+  const good = answers.filter((answer) => answer !== undefined);
+  const { output } = remote.settings;
+  if (output === 'json' || output === 'yaml') out(await structured({ items: good }, output));
+  else for (const answer of good) await printWritten(words.command, remote, answer);
+  return codes.find((code) => code !== 0) ?? 0;
+}
+
+/** Sends, asks about a restart where one is needed, waits. Answers with the newest view. */
+export async function writeOne(words: Words, remote: Remote, target: string | undefined, input: Row): Promise<unknown> {
+  const { command } = words;
+  const operation = command.operation as OperationSpec;
+  let called: Called;
+  try {
+    called = await remote.call(operation, { target, input });
+  } catch (error) {
+    if (!needsRestart(error)) throw error;
+    if (!someoneIsThere()) throw new Fault(error.code, error.message, { details: error.details, hint: `add --yes: ${operation.resource === 'instance' ? 'it' : 'the instance'} is restarted` });
+    await confirm(`${error.message}. Restart it now?`);
+    called = await remote.call(operation, { target, input: { ...input, allowRestart: true } });
+  }
+  if (called.operation === undefined || isSet(words, 'no-wait')) return called.value;
+  const view = called.value as Row;
+  const name = nameOf(view);
+  const what = `${operation.resource} ${target === undefined || operation.resource === 'image' ? name : nameOf({ name: target === view['id'] ? name : target })}`;
+  const timeout = flag(words, 'wait-timeout');
+  const ended = await waitFor(remote, called.operation, {
+    title: `${doing(kebabOf(operation.name))} ${what}`,
+    done: `${capital(what)} ${done(kebabOf(operation.name))}`,
+    timeout: timeout === undefined ? TEN_MINUTES : duration(timeout, 'wait-timeout'),
+    quiet: remote.settings.quiet,
+  });
+  if (operation.standard === 'delete') return view;
+  return refreshed(remote, ended.resource, ended.resourceId, view);
+}
+
+const kebabOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const needsRestart = (error: unknown): error is Fault =>
+  error instanceof Fault && error.code === 'conflict' && (error.details as { reason?: unknown } | undefined)?.reason === 'restart_required';
+
+/** The resource as it is now that the operation has ended; the accepted view when it has gone since. */
+async function refreshed(remote: Remote, resource: string, id: string, accepted: unknown): Promise<unknown> {
+  const get = loadGroup(resource).commands.find((one) => one.operation?.standard === 'get')?.operation;
+  if (get === undefined) return accepted;
+  try {
+    return (await remote.call(get, { target: id })).value;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'not_found') return accepted;
+    throw error;
+  }
+}
+
+/** create and update show the resource; other changes say in a line what it is now. */
+export async function printWritten(command: Command, remote: Remote, answer: unknown): Promise<void> {
+  const operation = command.operation as OperationSpec;
+  const { output } = remote.settings;
+  const row = (typeof answer === 'object' && answer !== null ? answer : {}) as Row;
+  const shown = typeof row['id'] === 'string' && row['id'].startsWith('snap-') && operation.name === 'snapshot' ? 'snapshot' : operation.resource;
+  if (output !== 'table' || operation.standard === 'create' || operation.standard === 'update' || operation.form !== 'resource') {
+    return printOne(loadGroup(shown), answer, output);
+  }
+  if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);
+  out(`${operation.resource} ${nameOf(row)} is ${printable(String(row['state']))}\n`);
+}
+

@@ -1,0 +1,148 @@
+// What the CLI knows of the contracts: plain JSON, written by the build, read one resource at a time. No zod at run time.
+import { readFileSync } from 'node:fs';
+
+export type FlagType = 'string' | 'integer' | 'number' | 'boolean' | 'map' | 'json';
+
+export interface Flag {
+  /** Field of the operation's input; absent for what the CLI itself means by the flag. */
+  field?: string;
+  /** Long name, without dashes. */
+  name: string;
+  char?: string;
+  type: FlagType;
+  /** May be given several times. */
+  many?: true;
+  values?: readonly string[];
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  required?: true;
+  /** The field may be set to nothing (`--unset`). */
+  nullable?: true;
+  /** Also understood as `--no-<name>`. */
+  negatable?: true;
+  description?: string;
+  example?: string;
+  /** Values are names of this resource. */
+  ref?: string;
+  /** Takes `@path`, or `-` for standard input. */
+  file?: true;
+  hidden?: true;
+}
+
+export interface Positional {
+  /** Field of the input; `$target` is the resource that the command acts on. */
+  field: string;
+  label: string;
+  type: FlagType;
+  required: boolean;
+  /** Takes all that follow. */
+  rest?: true;
+  ref?: string;
+  description?: string;
+}
+
+export type Format = 'text' | 'age' | 'time' | 'bytes' | 'mib' | 'gib' | 'state' | 'ports' | 'mounts' | 'labels' | 'list' | 'boolean' | 'seconds' | 'json';
+
+export interface Column {
+  field: string;
+  header: string;
+  format: Format;
+  /** Only with `--output wide` (or named in `--columns`). */
+  wide?: true;
+}
+
+/** What the answer is: the resource, a list, some other object, items of a stream, the result of a channel. */
+export type Form = 'resource' | 'items' | 'object' | 'stream' | 'channel';
+
+export interface Command {
+  /** Words: `instance create`. */
+  id: string;
+  group: string;
+  summary: string;
+  description?: string;
+  positionals: readonly Positional[];
+  flags: readonly Flag[];
+  examples: readonly (readonly [command: string, meaning: string])[];
+  /** Which of the CLI's common flags it takes. */
+  common: readonly string[];
+  hidden?: true;
+  /** Written by hand: the module in `commands/` that runs it. */
+  module?: string;
+  /** Everything after the positionals (or after `--`) belongs to something else. */
+  passThrough?: true;
+  operation?: OperationSpec;
+}
+
+export interface OperationSpec {
+  resource: string;
+  name: string;
+  kind: 'read' | 'write' | 'stream' | 'channel';
+  standard?: 'create' | 'list' | 'get' | 'update' | 'delete';
+  method: string;
+  path: string;
+  target: boolean;
+  async: boolean;
+  destructive: boolean;
+  form: Form;
+  /** Takes several targets at once. */
+  manyTargets?: true;
+  /** The input has `allowRestart`. */
+  restarts?: true;
+}
+
+export interface Group {
+  name: string;
+  summary: string;
+  description?: string;
+  /** False for `daemon`, `config` and whatever else is the CLI's own. */
+  resource: boolean;
+  commands: readonly { id: string; summary: string; hidden?: true }[];
+}
+
+export interface Index {
+  groups: readonly Group[];
+  /** Commands of one word: `completion`, `version`. */
+  commands: readonly { id: string; summary: string; hidden?: true }[];
+}
+
+export interface GroupTable {
+  group: Group;
+  /** Path of one resource: `/v1/instances/{instance}`. */
+  path?: string;
+  columns: readonly Column[];
+  /** All fields of the resource, in the order in which `get` shows them. */
+  fields: readonly Column[];
+  states: readonly string[];
+  commands: readonly Command[];
+}
+
+const folder = new URL(import.meta.url.endsWith('.ts') ? '../dist/table/' : import.meta.url.includes('/bundle/') ? '../table/' : './table/', import.meta.url);
+const loaded = new Map<string, unknown>();
+
+function load<T>(name: string): T {
+  let value = loaded.get(name);
+  if (value === undefined) {
+    value = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8'));
+    loaded.set(name, value);
+  }
+  return value as T;
+}
+
+export const loadIndex = (): Index => load<Index>('index');
+export const loadGroup = (name: string): GroupTable => load<GroupTable>(`group-${name === '' ? 'top' : name}`);
+export const hasGroup = (name: string): boolean => loadIndex().groups.some((group) => group.name === name);
+
+/** The command of that id; throws when there is none, which only a caller's mistake can make happen. */
+export function commandOf(id: string): Command {
+  const found = findCommand(id);
+  if (found === undefined) throw new Error(`No command "${id}" in the table`);
+  return found;
+}
+
+export function findCommand(id: string): Command | undefined {
+  const space = id.indexOf(' ');
+  const group = space < 0 ? '' : id.slice(0, space);
+  if (group !== '' && !hasGroup(group)) return undefined;
+  return loadGroup(group).commands.find((command) => command.id === id);
+}
