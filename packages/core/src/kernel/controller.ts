@@ -11,6 +11,7 @@ import { appendEvent, type Store, type Unit } from './store.ts';
 import { type Row, rowOf, Table } from './table.ts';
 
 const RESYNC_MS = 30_000;
+const SWEEP_PAGE = 500;
 const REAP_MS = 60_000;
 /** Younger things in the backend are left alone: their row may just not be visible to this sweep yet. */
 const REAP_GRACE_MS = 30_000;
@@ -106,8 +107,15 @@ export class Loop {
   async sweep(all: boolean): Promise<void> {
     const { contract, controller, store, log } = this.#options;
     try {
-      const records = await store.read((db) => db.selectFrom(tableName(contract.resource.name)).selectAll().execute());
-      const rows = records.map(rowOf);
+      const rows: Row[] = [];
+      // In pages, so that a large table does not hold up those who wait for answers.
+      for (let last = ''; ; ) {
+        const records = await store.read((db) => db.selectFrom(tableName(contract.resource.name)).selectAll().where('id', '>', last).orderBy('id').limit(SWEEP_PAGE).execute());
+        rows.push(...records.map(rowOf));
+        if (records.length < SWEEP_PAGE) break;
+        last = (records[records.length - 1] as { id: string }).id;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       const differing = all || controller.differing === undefined ? undefined : await controller.differing(rows as never);
       const wanted = differing === undefined ? undefined : new Set(differing);
       for (const row of rows) {

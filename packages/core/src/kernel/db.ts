@@ -120,7 +120,7 @@ export function openDb(file: string, options: { durable: boolean }): OpenedDb {
     database.pragma('journal_mode = WAL');
     database.pragma(`synchronous = ${options.durable ? 'FULL' : 'OFF'}`);
     database.pragma('foreign_keys = ON');
-    database.pragma('busy_timeout = 5000');
+    database.pragma('busy_timeout = 500');
     const db = new Kysely<KernelTables>({ dialect: new SqliteDialect({ database: new Prepared(database) }) });
     return { db, close: () => db.destroy() };
   } catch (error) {

@@ -169,10 +169,7 @@ export const vpcService = service(vpcs, (context) => {
         await driver.remove(vpc.id, signal);
         await (context.db as unknown as Kysely<VpcTables>).deleteFrom('vpc_address').where('vpc_id', '=', vpc.id).execute();
       },
-      async differing(rows) {
-        const present = new Set((await driver.list()).map((found) => found.id));
-        return rows.filter((row) => !present.has(row.id) || row.state !== 'ready').map((row) => row.id);
-      },
+      // No `differing`: what keeps VPCs apart can be lost without the network itself changing, so each sweep looks at all.
       reap: { list: () => driver.list(), remove: (id, signal) => driver.remove(id, signal) },
     },
   };
