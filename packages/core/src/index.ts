@@ -69,7 +69,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         hint: `start it with --driver ${used}, or use another --data-dir`,
       });
     }
-    drivers = typeof options.drivers === 'object' ? options.drivers : await load(used, { installation, dataDir, log, clock });
+    drivers = typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock });
     const store = new Store(opened.db, clock);
     const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, dataDir, installation, version: VERSION });
     await migrate(opened.db, kernel.migrations());
@@ -102,7 +102,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   }
 }
 
-async function load(name: string, options: { installation: string; dataDir: string; log: Log; clock: Clock }): Promise<DriverSet> {
+/** The drivers of one installation without a core over them: what a core does by itself, and what clears up after one. */
+export async function loadDrivers(name: string, options: { installation: string; dataDir: string; log: Log; clock: Clock }): Promise<DriverSet> {
   if (name === 'docker') return (await import('./drivers/docker/index.ts')).dockerDrivers(options);
   if (name === 'memory') return (await import('./drivers/memory/index.ts')).memoryDrivers({ clock: options.clock });
   throw new Fault('invalid_input', `There is no driver ${JSON.stringify(name)}`, { hint: `use ${DRIVERS.join(' or ')}` });
