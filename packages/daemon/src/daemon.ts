@@ -99,7 +99,7 @@ export async function serve(core: Core, { listen, insecureListen, log }: ServeOp
     ...(address === undefined ? {} : { listen: address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}` }),
   };
   await writeFileWhole(recordPath, `${JSON.stringify(record)}\n`);
-  log.info({ ...record }, 'serving');
+  log.info({ version: record.version, socket: record.socket, listen: record.listen }, 'serving');
 
   const stop = async (): Promise<void> => {
     log.info({}, 'stopping');
