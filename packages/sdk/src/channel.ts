@@ -2,6 +2,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { type Channel, CHANNEL_PROTOCOL, type ChannelFrame, Fault, frame, PIPE, type Request } from '@thecloud/core/contracts';
 import type { RawData, WebSocket } from 'ws';
+import { closedEarly } from './exchange.ts';
 import { faultOfAnswer, nameOf, type Place, prepare, textOf, unreachable } from './http.ts';
 
 const FRAME_BYTES = 64 * 1024;
@@ -132,6 +133,6 @@ export async function openChannel(place: Place, request: Request): Promise<Chann
     error,
     control: (control) => say({ type: 'control', control }),
     result: promise,
-    close: () => finish(new Fault('conflict', 'The channel was closed before it ended')),
+    close: () => finish(closedEarly()),
   };
 }

@@ -1,8 +1,8 @@
 // The whole cloud in this process: the same client, over a core of one's own in place of a daemon.
 import { resolve } from 'node:path';
 import { type Answer, type Core, createCore, type DriverSet, type Invocation, type Log, localAdministrator, type Principal } from '@thecloud/core';
-import { type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
-import { cloudOver, contractOf, type Exchange } from './exchange.ts';
+import { type Channel, type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
+import { closedEarly, cloudOver, contractOf, type Exchange } from './exchange.ts';
 
 export interface EmbedOptions {
   /** Made when absent; held by one process at a time, or else `conflict`. Default: where the daemon of this user has its data. */
@@ -64,17 +64,40 @@ export function coreExchange(core: Core, principal: Principal): Exchange {
     channel: async (request) => {
       const { signal } = request.options;
       signal?.throwIfAborted();
-      const channel = await core.channel(invocationOf(request, signal));
-      const onAbort = () => channel.close();
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const forget = () => signal?.removeEventListener('abort', onAbort);
-      channel.result.then(forget, forget);
-      if (signal?.aborted) {
-        channel.close();
-        throw signal.reason;
-      }
-      return channel;
+      return givenUpBy(await core.channel(invocationOf(request, signal)), signal);
     },
+  };
+}
+
+/** A channel whose result says that its own client gave it up, as over a socket, and not how the far end took that. */
+function givenUpBy(channel: Channel, signal: AbortSignal | undefined): Channel {
+  let reason: { why: unknown } | undefined;
+  const giveUp = (why: unknown): void => {
+    reason ??= { why };
+    channel.close();
+  };
+  const onAbort = () => giveUp(signal?.reason);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const result = channel.result.then(
+    (value) => {
+      signal?.removeEventListener('abort', onAbort);
+      if (reason !== undefined) throw reason.why;
+      return structuredClone(value);
+    },
+    (error: unknown) => {
+      signal?.removeEventListener('abort', onAbort);
+      throw reason === undefined ? error : reason.why;
+    },
+  );
+  result.catch(() => {}); // whoever awaits it learns of it; a channel that nobody awaits must not end the process
+  if (signal?.aborted) onAbort();
+  return {
+    input: channel.input,
+    output: channel.output,
+    error: channel.error,
+    control: (message) => channel.control(message),
+    result,
+    close: () => giveUp(closedEarly()),
   };
 }
 

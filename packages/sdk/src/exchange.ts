@@ -112,6 +112,9 @@ async function settled(call: Call, id: string, { signal, tenant, timeout = WAIT_
 export const waitForOperation = (cloud: Pick<Cloud, 'operation'>, id: string, options: WaitOptions = {}): Promise<OperationState> =>
   settled((request) => cloud.operation.wait(id, request.input as Parameters<Cloud['operation']['wait']>[1], request.options), id, options);
 
+/** What the result of a channel is when its own client gave it up. */
+export const closedEarly = (): Fault => new Fault('conflict', 'The channel was closed before it ended');
+
 const byName = new Map((Object.values(contracts) as Contract[]).map((contract) => [contract.resource.name, contract]));
 
 export function contractOf({ service, operation: name }: Pick<Request, 'service' | 'operation'>): { contract: Contract; operation: Operation } {

@@ -1,0 +1,104 @@
+// A cloud for the length of a test: its own data, and nothing left of it afterwards, whatever the test left running.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, silent, systemClock } from '@thecloud/core';
+import { type Cloud, type Contract, contracts, type Request } from '@thecloud/core/contracts';
+import { coreExchange } from './embed.ts';
+import { cloudOver, isFault, transportOf } from './exchange.ts';
+
+export interface EphemeralOptions {
+  /** `memory` runs no programs and needs nothing. Default `memory`. */
+  driver?: 'memory' | 'docker' | DriverSet;
+  /** Nothing is logged when absent. */
+  log?: Log;
+}
+
+/** Disposing of it deletes all that was made in it, then its backend's leftovers and its data directory. */
+export type Ephemeral = Cloud & AsyncDisposable & { close(): Promise<void>; readonly dataDir: string };
+
+/** Images are the host's, not the test's. */
+const SHARED = ['image'];
+const DELETE_TIMEOUT_MS = 120_000;
+
+/** `await using cloud = await ephemeral()`: a whole cloud with a temporary data directory. */
+export async function ephemeral({ driver = 'memory', log = silent }: EphemeralOptions = {}): Promise<Ephemeral> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'cloud-'));
+  let core: Core;
+  try {
+    core = await createCore({ dataDir, drivers: driver, durable: false, log });
+  } catch (error) {
+    await rm(dataDir, { recursive: true, force: true });
+    throw error;
+  }
+  const dispose = async (): Promise<void> => {
+    const problems: unknown[] = [];
+    const attempt = async (work: () => Promise<void>) => work().catch((error: unknown) => problems.push(error));
+    await attempt(() => deleteEverything(core));
+    await attempt(() => core.close());
+    if (driver === 'docker') await attempt(() => sweep(core, log));
+    await attempt(() => rm(dataDir, { recursive: true, force: true }));
+    if (problems.length > 0) throw new AggregateError(problems, `Not everything of the temporary cloud in ${dataDir} could be removed`);
+  };
+  let disposed: Promise<void> | undefined;
+  const close = () => (disposed ??= dispose());
+  return { ...cloudOver(coreExchange(core, localAdministrator)), dataDir, close, [Symbol.asyncDispose]: close };
+}
+
+/** Round by round, because what is in use can go only when its user has gone. Throws the last refusals when a round brings nothing. */
+async function deleteEverything(core: Core): Promise<void> {
+  const { call } = transportOf(coreExchange(core, localAdministrator));
+  const services = (Object.values(contracts) as Contract[]).filter(
+    ({ resource, operations }) =>
+      resource.reconciled && operations.list?.standard === 'list' && operations.delete?.standard === 'delete' && !SHARED.includes(resource.name),
+  );
+  const request = (service: string, operation: string, rest: Partial<Request>): Request => ({ service, operation, input: {}, options: {}, ...rest });
+  for (;;) {
+    const refusals: unknown[] = [];
+    let deleted = 0;
+    await Promise.all(
+      services.map(async ({ resource: { name } }) => {
+        for (let cursor: string | undefined; ; ) {
+          const page = (await call(request(name, 'list', { input: { limit: 1000, cursor } }))) as { items: { id: string }[]; cursor?: string };
+          await Promise.all(
+            page.items.map(async ({ id }) => {
+              try {
+                await call(request(name, 'delete', { target: id, options: { wait: true, timeout: DELETE_TIMEOUT_MS } }));
+                deleted++;
+              } catch (error) {
+                if (!isFault(error, 'not_found')) refusals.push(error);
+              }
+            }),
+          );
+          cursor = page.cursor;
+          if (cursor === undefined) return;
+        }
+      }),
+    );
+    if (refusals.length === 0) return;
+    if (deleted === 0) throw new AggregateError(refusals, 'Some resources could not be deleted');
+  }
+}
+
+/** What a driver may have besides what its port's verbs are for: two ports, three kinds of things that can be listed and removed. */
+interface Sweepable {
+  list?(): Promise<{ id: string }[]>;
+  listSnapshots?(): Promise<{ id: string }[]>;
+  remove?(id: string, how: unknown): Promise<void>;
+  removeSnapshot?(id: string, signal: AbortSignal): Promise<void>;
+}
+
+/** Removes what the backend still has of this installation: what a failure in the middle of something may have left. */
+async function sweep(core: Core, log: Log): Promise<void> {
+  const set = await loadDrivers('docker', { installation: core.installation, dataDir: core.dataDir, log, clock: systemClock });
+  try {
+    const { signal } = new AbortController();
+    const { compute, volume, network } = set.drivers as Record<string, Sweepable | undefined>;
+    for (const { id } of (await compute?.list?.()) ?? []) await compute?.remove?.(id, { signal, stopTimeout: 0 });
+    for (const { id } of (await volume?.listSnapshots?.()) ?? []) await volume?.removeSnapshot?.(id, signal);
+    for (const { id } of (await volume?.list?.()) ?? []) await volume?.remove?.(id, signal);
+    for (const { id } of (await network?.list?.()) ?? []) await network?.remove?.(id, signal);
+  } finally {
+    await set.close();
+  }
+}
