@@ -61,8 +61,8 @@ export class TestInstallation {
     this.client = new DockerClient({ installation: `test-${randomBytes(6).toString('hex')}`, dataDir, log: silent });
   }
 
-  static async create(): Promise<TestInstallation> {
-    return new TestInstallation(await mkdtemp(join(tmpdir(), 'thecloud-test-')));
+  static async create(dataDir?: string): Promise<TestInstallation> {
+    return new TestInstallation(dataDir ?? (await mkdtemp(join(tmpdir(), 'thecloud-test-'))));
   }
 
   /** A /24 of 10.128.0.0/9, another with every call. */

@@ -42,7 +42,8 @@ export async function run(program: string, args: readonly string[], options: Too
 function explain(program: string, error: ExecaError): DriverError {
   if (error.code === 'ENOENT') return new DriverError('unavailable', `The program ${program} is not installed`, { cause: error });
   const said = String(error.stderr || error.stdout || error.shortMessage).trim();
-  if (/no space left on device/i.test(said)) return new DriverError('failed', 'The disk is full', { cause: error, hint: 'df -h  # shows what is left' });
+  if (/no space left on device/i.test(said))
+    return new DriverError('failed', `${program} stopped: the disk is full`, { cause: error, hint: 'df -h  # shows what is left' });
   return new DriverError('failed', `${program}: ${said.split('\n').slice(-3).join(' ')}`, { cause: error });
 }
 
