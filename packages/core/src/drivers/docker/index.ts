@@ -1,0 +1,20 @@
+// The Docker backend as one set: four drivers over one connection.
+import type { DriverSet } from '../../kernel/driver.ts';
+import { DockerClient, type DockerOptions } from './client.ts';
+import { DockerCompute } from './compute.ts';
+import { DockerImage } from './image.ts';
+import { DockerNetwork } from './network.ts';
+import { DockerVolume } from './volume.ts';
+
+export type { DockerOptions } from './client.ts';
+
+/** Makes no demand on the engine: one that is away shows at the first call, as DriverError('unavailable'). */
+export async function dockerDrivers(options: DockerOptions): Promise<DriverSet> {
+  const client = new DockerClient(options);
+  const volume = await DockerVolume.create(client);
+  return {
+    name: 'docker',
+    drivers: { compute: new DockerCompute(client, volume), network: new DockerNetwork(client), volume, image: new DockerImage(client) },
+    close: async () => {},
+  };
+}
