@@ -21,6 +21,7 @@ const bundle = await rolldown({
   external: ['@thecloud/daemon', 'tar-stream', 'bufferutil', 'utf-8-validate'],
   treeshake: { moduleSideEffects: (id) => !pure.test(id) },
   transform: { define: { __VERSION__: JSON.stringify(version) } },
+  preserveEntrySignatures: 'allow-extension',
   logLevel: 'warn',
 });
 rmSync(`${root}/dist/bundle`, { recursive: true, force: true });
@@ -30,7 +31,17 @@ const { output } = await bundle.write({
   entryFileNames: '[name].js',
   chunkFileNames: '[name]-[hash].js',
   // What a plain command needs in one file: each further one costs a millisecond.
-  codeSplitting: { groups: [{ name: 'oclif', test: /node_modules[\\/](?!zod|yaml|ws)/ }] },
+  codeSplitting: {
+    includeDependenciesRecursively: false,
+    groups: [
+      {
+        name: 'plain',
+        test: /(?:cli[\\/]dist[\\/](?:start|run|base|words|common-flags|settings|http|remote|input|table|help|wait|progress|ask|print[\\/]\w+)|core[\\/]dist[\\/]kernel[\\/](?:errors|near|paths|wire))\.js$/,
+        priority: 2,
+      },
+      { name: 'oclif', test: /node_modules[\\/](?!zod|yaml|ws)/ },
+    ],
+  },
 });
 await bundle.close();
 
@@ -42,7 +53,9 @@ const visit = (file) => {
   loaded.add(file);
   for (const next of chunks.get(file).imports) visit(next);
 };
-const plain = output.filter((one) => one.type === 'chunk' && one.moduleIds.some((id) => /dist[\\/](?:main|start|run|help|commands[\\/]complete)\.js$/.test(id)));
+const plain = output.filter(
+  (one) => one.type === 'chunk' && one.moduleIds.some((id) => /dist[\\/](?:main|start|run|help|commands[\\/]complete)\.js$/.test(id)),
+);
 for (const chunk of plain) visit(chunk.fileName);
 for (const file of loaded) {
   const heavy = chunks.get(file).moduleIds.find((id) => /node_modules/.test(id));

@@ -83,7 +83,8 @@ export async function unpackToStream(from: Readable, into: Writable, what: strin
   from.on('error', (error) => archive.destroy(error)).pipe(archive as unknown as Writable);
   for await (const found of archive) {
     const one = found as unknown as Readable & { header: Header };
-    if (one.header.type !== 'file') throw new Fault('invalid_input', `${what} is a ${one.header.type ?? 'special file'}; only a file can go to standard output`);
+    if (one.header.type !== 'file')
+      throw new Fault('invalid_input', `${what} is a ${one.header.type ?? 'special file'}; only a file can go to standard output`);
     await pipeline(one, into, { end: false });
     return;
   }
@@ -156,7 +157,8 @@ async function refuseLinks(base: string, parts: readonly string[]): Promise<void
   let path = base;
   for (const part of parts) {
     path = join(path, part);
-    if ((await lstatIfThere(path))?.isSymbolicLink()) throw new Fault('invalid_input', `The archive leads through the symbolic link ${path}; nothing more is unpacked`);
+    if ((await lstatIfThere(path))?.isSymbolicLink())
+      throw new Fault('invalid_input', `The archive leads through the symbolic link ${path}; nothing more is unpacked`);
   }
 }
 

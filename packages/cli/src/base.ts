@@ -73,7 +73,8 @@ export function tell(error: unknown, { command, json }: Telling): number {
     if (json) err(`${JSON.stringify({ error: error }, undefined, 2)}\n`);
     else {
       printError(sentence(error, command), error.hint);
-      if (error.code === 'internal' && error.requestId !== undefined) err(`Request: ${error.requestId} (the daemon's log has the details: cloud daemon logs)\n`);
+      if (error.code === 'internal' && error.requestId !== undefined)
+        err(`Request: ${error.requestId} (the daemon's log has the details: cloud daemon logs)\n`);
     }
     return ERRORS[error.code].exit;
   }

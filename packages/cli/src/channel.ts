@@ -9,7 +9,12 @@ import type { OperationSpec } from './table.ts';
 /** Larger pieces are cut, so that no message outgrows the daemon's limit. */
 const PIECE = 64 * 1024;
 
-export async function openChannel<R>(remote: Remote, operation: OperationSpec, target: string | undefined, input: Record<string, unknown>): Promise<Channel<R>> {
+export async function openChannel<R>(
+  remote: Remote,
+  operation: OperationSpec,
+  target: string | undefined,
+  input: Record<string, unknown>,
+): Promise<Channel<R>> {
   const { endpoint } = remote.settings;
   const path = pathOf(operation, target, input);
   const address = 'socket' in endpoint ? `ws+unix://${endpoint.socket}:${path}` : `${endpoint.url.replace(/^http/, 'ws')}${path}`;
@@ -55,7 +60,10 @@ function channelOver<R>(socket: WebSocket): Channel<R> {
       })().then(() => done(), done);
     },
     final(done) {
-      send(JSON.stringify({ type: 'end', pipe: PIPE.input } satisfies ChannelFrame)).then(() => done(), () => done()); // a far end that is done needs no end
+      send(JSON.stringify({ type: 'end', pipe: PIPE.input } satisfies ChannelFrame)).then(
+        () => done(),
+        () => done(),
+      ); // a far end that is done needs no end
     },
   });
   input.on('error', () => undefined); // the far end may close its input first; the result tells what became of it

@@ -121,5 +121,13 @@ export function logLine(line: string): string {
   const when = typeof time === 'number' ? new Date(time).toISOString() : String(time ?? '');
   const facts = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const error = err as { message?: string; stack?: string } | undefined;
-  return [when, (LEVELS[Number(level)] ?? String(level ?? '')).padEnd(5), String(msg ?? ''), ...facts, ...(error === undefined ? [] : [error.stack ?? error.message ?? ''])].join(' ').trimEnd();
+  return [
+    when,
+    (LEVELS[Number(level)] ?? String(level ?? '')).padEnd(5),
+    String(msg ?? ''),
+    ...facts,
+    ...(error === undefined ? [] : [error.stack ?? error.message ?? '']),
+  ]
+    .join(' ')
+    .trimEnd();
 }

@@ -20,7 +20,12 @@ export async function dryRun(command: Command, remote: Remote, targets: readonly
     // What is named must be there: a dry run that would fail for that reason fails for that reason.
     const found = target === undefined || get === undefined ? undefined : ((await remote.call(get, { target })).value as Record<string, unknown>);
     const inBody = operation.method === 'POST' || operation.method === 'PATCH';
-    requests.push({ method: operation.method, path: pathOf(operation, target, input), ...(inBody ? { body: input } : {}), ...(found === undefined ? {} : { target: found }) });
+    requests.push({
+      method: operation.method,
+      path: pathOf(operation, target, input),
+      ...(inBody ? { body: input } : {}),
+      ...(found === undefined ? {} : { target: found }),
+    });
   }
   if (output === 'json' || output === 'yaml') {
     const list = requests.map((request) => ({ dryRun: true, ...request }));

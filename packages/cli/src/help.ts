@@ -86,7 +86,9 @@ export function commandHelp(command: Command): string {
     `  cloud ${[command.id, ...command.positionals.map(positionalText), ...required.map((flag) => `--${flag.name} ${valueText(flag)}`)].join(' ')} [flags]`,
     ...(positionals.length === 0 ? [] : ['', title('Arguments'), ...argumentLines(positionals)]),
     ...(own.length === 0 ? [] : ['', title('Flags'), ...flagLines(own)]),
-    ...(common.length === 0 ? [] : ['', title('Common flags'), ...flagLines(common.map((flag) => (flag.name === 'unset' ? { ...flag, values: unset } : flag)))]),
+    ...(common.length === 0
+      ? []
+      : ['', title('Common flags'), ...flagLines(common.map((flag) => (flag.name === 'unset' ? { ...flag, values: unset } : flag)))]),
     '',
     title('Flags of every command'),
     ...flagLines(GLOBAL.map((key) => COMMON[key] as Flag)),
@@ -135,7 +137,9 @@ export function flagMeaning(flag: Flag): string {
     ...(flag.many ? ['may be repeated'] : []),
     ...(flag.default === undefined ? [] : [`default ${String(flag.default)}`]),
     ...(flag.required ? ['required'] : []),
-    ...(flag.example === undefined || flag.type === 'boolean' || flag.values !== undefined ? [] : [`such as ${flag.example.length > 40 ? `${flag.example.slice(0, 37)}...` : flag.example}`]),
+    ...(flag.example === undefined || flag.example === String(flag.default) || flag.type === 'boolean' || flag.values !== undefined
+      ? []
+      : [`such as ${flag.example.length > 40 ? `${flag.example.slice(0, 37)}...` : flag.example}`]),
   ];
   return `${flag.description ?? ''}${facts.length === 0 ? '' : ` (${facts.join('; ')})`}`.trim();
 }

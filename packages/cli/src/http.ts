@@ -109,7 +109,10 @@ class Reader {
   #head(): boolean {
     const end = this.#buffer.indexOf('\r\n\r\n');
     if (end < 0) return false;
-    const [first = '', ...lines] = this.#take(end + 4).toString('latin1').trimEnd().split('\r\n');
+    const [first = '', ...lines] = this.#take(end + 4)
+      .toString('latin1')
+      .trimEnd()
+      .split('\r\n');
     const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(first)?.[1]);
     if (!status) throw new ConnectionLost('What answered does not speak HTTP', true);
     if (status < 200) return true; // 100 Continue and the like: the real head follows
@@ -195,8 +198,12 @@ function open(endpoint: Endpoint, ask: Ask, sink: Sink, done: (error?: unknown) 
     }
     if (reader.done) finish();
   });
-  socket.on('error', (error) => finish(connected ? new ConnectionLost(`The connection to the daemon broke: ${error.message}`, true, error) : unreachable(endpoint, error)));
-  socket.on('close', () => finish(reader.done || reader.endsWithConnection ? undefined : new ConnectionLost('The daemon closed the connection before it had answered', true)));
+  socket.on('error', (error) =>
+    finish(connected ? new ConnectionLost(`The connection to the daemon broke: ${error.message}`, true, error) : unreachable(endpoint, error)),
+  );
+  socket.on('close', () =>
+    finish(reader.done || reader.endsWithConnection ? undefined : new ConnectionLost('The daemon closed the connection before it had answered', true)),
+  );
   const body = ask.body === undefined ? undefined : Buffer.from(ask.body);
   const headers: Record<string, string> = {
     host: 'socket' in endpoint ? 'localhost' : `${endpoint.host.includes(':') ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`,
@@ -300,7 +307,13 @@ function eventFrom(block: string): ServerEvent | undefined {
   for (const line of block.split('\n')) {
     const colon = line.indexOf(':');
     const field = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '').replace(/\r$/, '');
+    const value =
+      colon < 0
+        ? ''
+        : line
+            .slice(colon + 1)
+            .replace(/^ /, '')
+            .replace(/\r$/, '');
     if (field === 'event') event = value;
     else if (field === 'data') data.push(value);
     else if (field === 'id') id = value;

@@ -49,14 +49,20 @@ export async function inputOf(words: Words): Promise<Input> {
     const nullable = command.flags.filter((one) => one.nullable);
     const found = nullable.find((one) => one.name === name || one.field === name);
     if (found?.field === undefined) {
-      const near = nearest(name, nullable.map((one) => one.name));
-      throw usage(`--unset: "${name}" cannot be taken away; use ${nullable.map((one) => one.name).join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`);
+      const near = nearest(
+        name,
+        nullable.map((one) => one.name),
+      );
+      throw usage(
+        `--unset: "${name}" cannot be taken away; use ${nullable.map((one) => one.name).join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`,
+      );
     }
     input[found.field] = null;
   }
   if (command.operation?.restarts && isSet(words, 'yes')) input['allowRestart'] = true;
   const missing = command.flags.filter((one) => one.required && (one.field === undefined ? !words.flags.has(one.name) : input[one.field] === undefined));
-  for (const one of missing) problems.push({ path: one.field ?? one.name, message: `give ${one.type === 'integer' || one.type === 'number' ? 'a number' : 'a value'}; it is required` });
+  for (const one of missing)
+    problems.push({ path: one.field ?? one.name, message: `give ${one.type === 'integer' || one.type === 'number' ? 'a number' : 'a value'}; it is required` });
   if (problems.length > 0) {
     const first = problems[0] as FieldProblem;
     throw new Fault('invalid_input', `${first.path}: ${first.message}`, { details: problems, hint: `cloud ${command.id} --help` });
@@ -85,7 +91,13 @@ export function valueOf(one: Flag, values: readonly string[], problems: FieldPro
   return scalar(one.type, one, read(values.at(-1) as string), field, problems);
 }
 
-function scalar(type: FlagType, bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values'>, text: string, field: string, problems: FieldProblem[]): unknown {
+function scalar(
+  type: FlagType,
+  bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values'>,
+  text: string,
+  field: string,
+  problems: FieldProblem[],
+): unknown {
   switch (type) {
     case 'boolean':
       return text === 'true';
@@ -93,7 +105,10 @@ function scalar(type: FlagType, bounds: Pick<Flag, 'example' | 'minimum' | 'maxi
     case 'number': {
       const value = Number(text);
       if (text.trim() === '' || !Number.isFinite(value) || (type === 'integer' && !Number.isInteger(value))) {
-        problems.push({ path: field, message: `"${text}" is not ${type === 'integer' ? 'a whole number' : 'a number'}${bounds.example === undefined ? '' : `, for example ${bounds.example}`}` });
+        problems.push({
+          path: field,
+          message: `"${text}" is not ${type === 'integer' ? 'a whole number' : 'a number'}${bounds.example === undefined ? '' : `, for example ${bounds.example}`}`,
+        });
       } else if (bounds.minimum !== undefined && value < bounds.minimum) problems.push({ path: field, message: `give ${bounds.minimum} or more` });
       else if (bounds.maximum !== undefined && value > bounds.maximum) problems.push({ path: field, message: `give ${bounds.maximum} or less` });
       return value;
@@ -129,7 +144,9 @@ export function fileText(path: string, what: string): string {
     return readFileSync(expandHome(path), 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw usage(`${what}: ${code === 'ENOENT' ? `there is no file ${path}` : code === 'EISDIR' ? `${path} is a directory` : `${path} cannot be read: ${message}`}`);
+    throw usage(
+      `${what}: ${code === 'ENOENT' ? `there is no file ${path}` : code === 'EISDIR' ? `${path} is a directory` : `${path} cannot be read: ${message}`}`,
+    );
   }
 }
 

@@ -12,7 +12,11 @@ export const setRest = (words: readonly string[]): void => {
 type FlagSpec = Interfaces.FlagInput[string];
 
 function flagFrom(flag: Flag): FlagSpec {
-  const base = { description: flag.description ?? '', ...(flag.char === undefined ? {} : { char: flag.char as 'a' }), ...(flag.hidden ? { hidden: true } : {}) };
+  const base = {
+    description: flag.description ?? '',
+    ...(flag.char === undefined ? {} : { char: flag.char as 'a' }),
+    ...(flag.hidden ? { hidden: true } : {}),
+  };
   if (flag.type === 'boolean') return Flags.boolean({ ...base, allowNo: flag.negatable === true });
   // Values are checked later, the same way as on the fast path: here they are only words.
   return flag.many ? Flags.string({ ...base, multiple: true, multipleNonGreedy: true }) : Flags.string(base);
@@ -20,9 +24,7 @@ function flagFrom(flag: Flag): FlagSpec {
 
 function classFrom(command: Command): typeof OclifCommand {
   const flags = Object.fromEntries(flagsOf(command).map((flag) => [flag.name, flagFrom(flag)]));
-  const args = Object.fromEntries(
-    command.positionals.map((one) => [one.label, Args.string({ description: one.description ?? '', ignoreStdin: true })]),
-  );
+  const args = Object.fromEntries(command.positionals.map((one) => [one.label, Args.string({ description: one.description ?? '', ignoreStdin: true })]));
   class TableCommand extends OclifCommand {
     static override id = command.id.replaceAll(' ', ':');
     static override summary = command.summary;

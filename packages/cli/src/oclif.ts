@@ -24,14 +24,20 @@ export async function runWithOclif(command: Command, argv: readonly string[]): P
 function translated(error: unknown, command: Command): unknown {
   const { constructor, flags } = error as { constructor: { name: string }; flags?: unknown };
   if (constructor.name === 'NonExistentFlagsError' && Array.isArray(flags)) return unknownFlag(String(flags[0]), command);
-  if (error instanceof Error && 'oclif' in error && constructor.name !== 'ModuleLoadError') return usage(error.message.split('\n')[0] ?? error.message, `cloud ${command.id} --help`);
+  if (error instanceof Error && 'oclif' in error && constructor.name !== 'ModuleLoadError')
+    return usage(error.message.split('\n')[0] ?? error.message, `cloud ${command.id} --help`);
   return error;
 }
 
 function unknownFlag(word: string, command: Command): Error {
   const name = word.split('=', 1)[0] as string;
   const known = flagsOf(command).flatMap((flag) => [`--${flag.name}`, ...(flag.negatable ? [`--no-${flag.name}`] : [])]);
-  const near = name.startsWith('--') ? (nearest(name.slice(2), known.map((one) => one.slice(2))) ?? begins(name.slice(2), known)) : undefined;
+  const near = name.startsWith('--')
+    ? (nearest(
+        name.slice(2),
+        known.map((one) => one.slice(2)),
+      ) ?? begins(name.slice(2), known))
+    : undefined;
   const hint = command.passThrough ? `what belongs to the program goes after --: cloud ${command.id} web -- ls -l` : `cloud ${command.id} --help`;
   return usage(`\`cloud ${command.id}\` has no flag ${name}${near === undefined ? '' : `. Did you mean --${near}?`}`, hint);
 }

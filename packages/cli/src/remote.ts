@@ -48,7 +48,12 @@ export class Remote {
         const answer = await request(this.settings.endpoint, ask);
         this.#note(ask, answer, began);
         if (answer.status >= 400) throw faultFrom(answer);
-        return { status: answer.status, text: answer.body, value: answer.body === '' ? undefined : parsed(answer), operation: answer.headers.get(HEADER.operation) };
+        return {
+          status: answer.status,
+          text: answer.body,
+          value: answer.body === '' ? undefined : parsed(answer),
+          operation: answer.headers.get(HEADER.operation),
+        };
       } catch (error) {
         if (!(error instanceof ConnectionLost)) throw error;
         if (attempt >= REPEATS) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
@@ -112,6 +117,7 @@ function faultOf(text: string): Fault {
     return new Fault('internal', `What answered is not the daemon: ${text.slice(0, 200).trim()}`);
   }
   const found = (body as { error?: Partial<FaultBody> }).error ?? (body as Partial<FaultBody>);
-  if (typeof found.code !== 'string' || typeof found.message !== 'string') return new Fault('internal', `What answered is not the daemon: ${text.slice(0, 200)}`);
+  if (typeof found.code !== 'string' || typeof found.message !== 'string')
+    return new Fault('internal', `What answered is not the daemon: ${text.slice(0, 200)}`);
   return Fault.from(found as FaultBody);
 }

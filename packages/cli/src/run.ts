@@ -64,7 +64,13 @@ const pluralOf = (path: string, input: Row): string => {
 };
 
 /** All pages, unless the caller asked for one. */
-export async function listAll(remote: Remote, operation: OperationSpec, target: string | undefined, input: Row, signal?: AbortSignal): Promise<{ items: Row[]; cursor?: string }> {
+export async function listAll(
+  remote: Remote,
+  operation: OperationSpec,
+  target: string | undefined,
+  input: Row,
+  signal?: AbortSignal,
+): Promise<{ items: Row[]; cursor?: string }> {
   let page = (await remote.call(operation, { target, input, signal })).value as { items: Row[]; cursor?: string };
   if (input['limit'] !== undefined || page.cursor === undefined) return page;
   const items = [...page.items];
@@ -126,7 +132,7 @@ export async function writeOne(words: Words, remote: Remote, target: string | un
     called = await remote.call(operation, { target, input });
   } catch (error) {
     if (!needsRestart(error)) throw error;
-    if (!someoneIsThere()) throw new Fault(error.code, error.message, { details: error.details, hint: `add --yes: ${operation.resource === 'instance' ? 'it' : 'the instance'} is restarted` });
+    if (!someoneIsThere()) throw new Fault(error.code, error.message, { details: error.details, hint: `${commandLine()} --yes` });
     await confirm(`${error.message}. Restart it now?`);
     called = await remote.call(operation, { target, input: { ...input, allowRestart: true } });
   }
@@ -137,7 +143,8 @@ export async function writeOne(words: Words, remote: Remote, target: string | un
   const timeout = flag(words, 'wait-timeout');
   const ended = await waitFor(remote, called.operation, {
     title: `${doing(kebabOf(operation.name))} ${what}`,
-    done: `${capital(what)} ${done(kebabOf(operation.name))}`,
+    // Where the answer itself is that sentence, it need not be said twice.
+    done: showsResource(operation) || remote.settings.output !== 'table' ? `${what} ${done(kebabOf(operation.name))}` : undefined,
     timeout: timeout === undefined ? TEN_MINUTES : duration(timeout, 'wait-timeout'),
     quiet: remote.settings.quiet,
   });
@@ -147,6 +154,10 @@ export async function writeOne(words: Words, remote: Remote, target: string | un
 
 const kebabOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** What was typed, fit to be typed again. */
+const commandLine = (): string =>
+  ['cloud', ...process.argv.slice(2).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))].join(' ');
 
 export const needsRestart = (error: unknown): error is Fault =>
   error instanceof Fault && error.code === 'conflict' && (error.details as { reason?: unknown } | undefined)?.reason === 'restart_required';
@@ -163,16 +174,17 @@ async function refreshed(remote: Remote, resource: string, id: string, accepted:
   }
 }
 
+const showsResource = ({ standard, form }: OperationSpec): boolean => standard === 'create' || standard === 'update' || form !== 'resource';
+
 /** create and update show the resource; other changes say in a line what it is now. */
 export async function printWritten(command: Command, remote: Remote, answer: unknown): Promise<void> {
   const operation = command.operation as OperationSpec;
   const { output } = remote.settings;
   const row = (typeof answer === 'object' && answer !== null ? answer : {}) as Row;
   const shown = typeof row['id'] === 'string' && row['id'].startsWith('snap-') && operation.name === 'snapshot' ? 'snapshot' : operation.resource;
-  if (output !== 'table' || operation.standard === 'create' || operation.standard === 'update' || operation.form !== 'resource') {
+  if (output !== 'table' || showsResource(operation)) {
     return printOne(loadGroup(shown), answer, output);
   }
   if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);
   out(`${operation.resource} ${nameOf(row)} is ${printable(String(row['state']))}\n`);
 }
-

@@ -1,4 +1,4 @@
-// From words to a command. Plain command lines run straight from the table; everything else (and every command written by hand) through oclif.
+// From words to a command. Plain command lines run straight from the table, without a framework; all others through oclif.
 import { nearest } from '@thecloud/core/contracts';
 import { EXIT, flushed, out, quietOnClosedPipe, tell, usage } from './base.ts';
 import { helpFor } from './help.ts';
@@ -6,9 +6,6 @@ import { runOperation } from './run.ts';
 import { wantsJson } from './settings.ts';
 import { type Command, findCommand, hasGroup, loadGroup, loadIndex } from './table.ts';
 import { commandFirst, parse } from './words.ts';
-
-/** Commands that a shell starts at every key press cannot afford oclif. */
-const ALWAYS_FAST: ReadonlySet<string> = new Set(['complete']);
 
 export async function main(argv: readonly string[]): Promise<void> {
   quietOnClosedPipe();
@@ -28,7 +25,7 @@ async function start(argv: readonly string[]): Promise<number> {
     }
     command = resolve(words);
     const rest = words.slice(command.id.split(' ').length);
-    const fast = command.module === undefined || ALWAYS_FAST.has(command.id) ? parse(command, rest) : undefined;
+    const fast = parse(command, rest);
     if (fast === undefined) return await (await import('./oclif.ts')).runWithOclif(command, rest);
     return command.module === undefined ? await runOperation(fast) : await (await import('./commands/index.ts')).runCommand(fast);
   } catch (error) {
@@ -67,7 +64,10 @@ function resolve(words: readonly string[]): Command {
     if (first.startsWith('-')) throw usage(`There is no flag ${first} here`, 'cloud --help');
     const names = [...groups.map(({ name }) => name), ...commands.filter((one) => !one.hidden).map(({ id }) => id), 'help'];
     const near = nearest(first, names);
-    throw usage(`There is no command "${first}"${near === undefined ? orderSwapped(first, second) : `. Did you mean ${near}?`}`, near === undefined ? 'cloud --help' : `cloud ${[near, ...words.slice(1)].join(' ')}`);
+    throw usage(
+      `There is no command "${first}"${near === undefined ? orderSwapped(first, second) : `. Did you mean ${near}?`}`,
+      near === undefined ? 'cloud --help' : `cloud ${[near, ...words.slice(1)].join(' ')}`,
+    );
   }
   if (second !== undefined && !second.startsWith('-')) {
     const found = findCommand(`${first} ${second}`);

@@ -42,13 +42,28 @@ export interface Positional {
   description?: string;
 }
 
-export type Format = 'text' | 'age' | 'time' | 'bytes' | 'mib' | 'gib' | 'state' | 'ports' | 'mounts' | 'labels' | 'list' | 'boolean' | 'seconds' | 'json';
+export type Format =
+  | 'text'
+  | 'age'
+  | 'time'
+  | 'bytes'
+  | 'mib'
+  | 'gib'
+  | 'state'
+  | 'ports'
+  | 'mounts'
+  | 'labels'
+  | 'list'
+  | 'boolean'
+  | 'seconds'
+  | 'words'
+  | 'json';
 
 export interface Column {
   field: string;
   header: string;
   format: Format;
-  /** Only with `--output wide` (or named in `--columns`). */
+  /** Only with `--output wide`, or when named. */
   wide?: true;
 }
 

@@ -20,8 +20,8 @@ export interface OperationView {
 export interface WaitOptions {
   /** `Creating instance web` */
   title: string;
-  /** `instance web created` */
-  done: string;
+  /** `instance web created`; said when it is. */
+  done: string | undefined;
   timeout: number;
   quiet: boolean;
 }
@@ -47,7 +47,10 @@ export async function waitFor(remote: Remote, id: string, options: WaitOptions):
   try {
     for (;;) {
       const left = deadline - Date.now();
-      if (left <= 0) throw new Fault('timeout', `${options.title} takes longer than ${Math.round(options.timeout / 1000)} s; it goes on`, { hint: `cloud operation wait ${id}` });
+      if (left <= 0)
+        throw new Fault('timeout', `${options.title} takes longer than ${Math.round(options.timeout / 1000)} s; it goes on`, {
+          hint: `cloud operation wait ${id}`,
+        });
       let view: OperationView;
       try {
         const input = { timeout: Math.min(POLL, Math.ceil(left / 1000)), progress: shown };
@@ -59,7 +62,10 @@ export async function waitFor(remote: Remote, id: string, options: WaitOptions):
         if (error.code !== 'unavailable') throw error;
         lostAt ??= Date.now();
         if (Date.now() - lostAt > PATIENCE) {
-          throw new Fault('unavailable', `${error.message}. The change was accepted and goes on when the daemon is back`, { hint: `cloud daemon start && cloud operation wait ${id}`, cause: error });
+          throw new Fault('unavailable', `${error.message}. The change was accepted and goes on when the daemon is back`, {
+            hint: `cloud daemon start && cloud operation wait ${id}`,
+            cause: error,
+          });
         }
         progress.update('the daemon does not answer; trying again');
         await pause(300, abort.signal);

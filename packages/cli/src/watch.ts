@@ -35,10 +35,15 @@ export async function watch(words: Words, remote: Remote, target: string | undef
   const shown = new Map<string, string>();
   let first = true;
   for (;;) {
-    const rows = operation.form === 'items' ? (await listAll(remote, operation, target, input, signal)).items : [(await remote.call(operation, { target, input, signal })).value as Row];
+    const rows =
+      operation.form === 'items'
+        ? (await listAll(remote, operation, target, input, signal)).items
+        : [(await remote.call(operation, { target, input, signal })).value as Row];
     if (live) {
       const text =
-        operation.form === 'items' ? listText(columns, rows, !isSet(words, 'no-header')) || 'None.\n' : card(group.fields, rows[0] as Row, styleNow(), output === 'wide');
+        operation.form === 'items'
+          ? listText(columns, rows, !isSet(words, 'no-header')) || 'None.\n'
+          : card(group.fields, rows[0] as Row, styleNow(), output === 'wide');
       redraw(text);
     } else {
       const now = new Set<string>();
@@ -51,7 +56,8 @@ export async function watch(words: Words, remote: Remote, target: string | undef
         if (output === 'json') out(`${text}\n`);
         else if (output === 'yaml') out(`---\n${await structured(row, 'yaml')}`);
         else if (output === 'name') out(`${nameOf(row)}\n`);
-        else if (operation.form === 'items') out(table(columns, [row], { ...styleNow(), header: first && !isSet(words, 'no-header'), terminal: terminalWidth() }));
+        else if (operation.form === 'items')
+          out(table(columns, [row], { ...styleNow(), header: first && !isSet(words, 'no-header'), terminal: terminalWidth() }));
         else out(`${first ? '' : '\n'}${card(group.fields, row, styleNow(), output === 'wide')}`);
         first = false;
       }
@@ -72,7 +78,12 @@ let lines = 0;
 function redraw(text: string): void {
   const height = (process.stdout.rows || 24) - 1;
   const kept = text.split('\n').slice(0, height);
-  out(`${lines > 0 ? `\x1b[${lines}A` : ''}${kept.map((line) => `${line}\x1b[K\n`).join('').replace(/\x1b\[K\n$/, '')}\x1b[J`);
+  out(
+    `${lines > 0 ? `\x1b[${lines}A` : ''}${kept
+      .map((line) => `${line}\x1b[K\n`)
+      .join('')
+      .replace(/\x1b\[K\n$/, '')}\x1b[J`,
+  );
   lines = kept.length - 1;
 }
 

@@ -13,7 +13,11 @@ export interface HandWritten extends Omit<Command, 'positionals' | 'flags' | 'co
 }
 
 export const groups: readonly { name: string; summary: string; description?: string }[] = [
-  { name: 'daemon', summary: 'The process that runs the cloud', description: 'The daemon keeps what was asked for and makes it so. Commands reach it over a Unix socket.' },
+  {
+    name: 'daemon',
+    summary: 'The process that runs the cloud',
+    description: 'The daemon keeps what was asked for and makes it so. Commands reach it over a Unix socket.',
+  },
   { name: 'config', summary: 'Settings of this command', description: 'Values used when neither a flag nor the environment says otherwise.' },
 ];
 
@@ -41,10 +45,16 @@ export const handWritten: readonly HandWritten[] = [
     id: 'daemon start',
     module: 'daemon-start',
     summary: 'Start the daemon in the background',
-    description: 'Returns when it answers. A daemon that runs already is left alone. The driver is remembered: leave --driver out to start with the same one again.',
+    description:
+      'Returns when it answers. A daemon that runs already is left alone. The driver is remembered: leave --driver out to start with the same one again.',
     flags: [
       { name: 'foreground', type: 'boolean', description: 'Stay in this terminal, log to standard error' },
-      { name: 'driver', type: 'string', values: ['docker', 'memory'], description: 'What runs instances; docker for a new data directory, then the one used before' },
+      {
+        name: 'driver',
+        type: 'string',
+        values: ['docker', 'memory'],
+        description: 'What runs instances; docker for a new data directory, then the one used before',
+      },
       { name: 'listen', type: 'string', description: 'Listen on this TCP address too, with a token', example: '127.0.0.1:7070' },
       { name: 'allow-remote', type: 'boolean', description: 'Allow --listen on an address that other machines can reach' },
       dataDir,
@@ -74,7 +84,13 @@ export const handWritten: readonly HandWritten[] = [
     summary: 'Show all settings and where each comes from',
     examples: [['config list', '']],
   },
-  { id: 'config get', module: 'config', summary: 'Show a setting', positionals: [word('setting', 'Name of the setting')], examples: [['config get output', '']] },
+  {
+    id: 'config get',
+    module: 'config',
+    summary: 'Show a setting',
+    positionals: [word('setting', 'Name of the setting')],
+    examples: [['config get output', '']],
+  },
   {
     id: 'config set',
     module: 'config',
@@ -85,7 +101,13 @@ export const handWritten: readonly HandWritten[] = [
       ['config set url http://127.0.0.1:7070', ''],
     ],
   },
-  { id: 'config unset', module: 'config', summary: 'Forget a setting', positionals: [word('setting', 'Name of the setting')], examples: [['config unset url', '']] },
+  {
+    id: 'config unset',
+    module: 'config',
+    summary: 'Forget a setting',
+    positionals: [word('setting', 'Name of the setting')],
+    examples: [['config unset url', '']],
+  },
   {
     id: 'completion',
     module: 'completion',
@@ -147,8 +169,18 @@ export const handWritten: readonly HandWritten[] = [
       ['instance ssh vm --user debian -- uptime', ''],
     ],
   },
-  { id: 'instance connect', module: 'instance-connect', summary: 'Open a TCP connection to a port of an instance', description: 'Standard input and output are the connection.' },
-  { id: 'instance logs', module: 'instance-logs', summary: "Show what an instance's program wrote", moreFlags: [{ name: 'timestamps', type: 'boolean', description: 'Begin each line with its time' }] },
+  {
+    id: 'instance connect',
+    module: 'instance-connect',
+    summary: 'Open a TCP connection to a port of an instance',
+    description: 'Standard input and output are the connection.',
+  },
+  {
+    id: 'instance logs',
+    module: 'instance-logs',
+    summary: "Show what an instance's program wrote",
+    moreFlags: [{ name: 'timestamps', type: 'boolean', description: 'Begin each line with its time' }],
+  },
   {
     id: 'instance stats',
     module: 'instance-stats',
@@ -161,7 +193,10 @@ export const handWritten: readonly HandWritten[] = [
     summary: 'Copy files to or from an instance',
     description:
       'One side is instance:/path. Directories are copied with all that is in them, with modes and times. - is standard input or output, for one file.',
-    positionals: [word('source', 'Path here, instance:/path there, or -', { ref: 'instance' }), word('destination', 'Path here, instance:/path there, or -', { ref: 'instance' })],
+    positionals: [
+      word('source', 'Path here, instance:/path there, or -', { ref: 'instance' }),
+      word('destination', 'Path here, instance:/path there, or -', { ref: 'instance' }),
+    ],
     examples: [
       ['instance cp site web:/www', 'a directory'],
       ['instance cp web:/var/log/app.log .', ''],

@@ -1,15 +1,5 @@
 // Contracts to the CLI's table. Runs in the build and in the generator of the docs, never in a command.
-import {
-  type Contract,
-  contracts,
-  fieldMeta,
-  inputShape,
-  kebab,
-  type Operation,
-  routeOf,
-  targetParameter,
-  unwrap,
-} from '@thecloud/core/contracts';
+import { type Contract, contracts, fieldMeta, inputShape, kebab, type Operation, routeOf, targetParameter, unwrap } from '@thecloud/core/contracts';
 import { z } from 'zod';
 import type { Column, Command, Flag, FlagType, Form, Format, Group, GroupTable, Index, OperationSpec, Positional } from '../table.ts';
 import { GLOBAL } from '../common-flags.ts';
@@ -137,7 +127,13 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
     } else flags.push(flag);
   }
   const form: Form =
-    operation.kind === 'stream' || operation.kind === 'channel' ? operation.kind : operation.answersResource ? 'resource' : answersItems(operation) ? 'items' : 'object';
+    operation.kind === 'stream' || operation.kind === 'channel'
+      ? operation.kind
+      : operation.answersResource
+        ? 'resource'
+        : answersItems(operation)
+          ? 'items'
+          : 'object';
   const simple = flags.every((flag) => !flag.required) && positionals.length === 1;
   const spec: OperationSpec = {
     resource,
@@ -215,7 +211,8 @@ function flagOf(field: string, schema: z.ZodType, required: boolean, operation: 
 }
 
 /** Instance types are a catalogue and not rows, so that the contract's `type` is no ref; completion can offer them all the same. */
-const typeRef = (operation: Operation): { ref?: string } => (inputShape(operation)['type'] !== undefined && operation.kind === 'write' ? { ref: 'instance-type' } : {});
+const typeRef = (operation: Operation): { ref?: string } =>
+  inputShape(operation)['type'] !== undefined && operation.kind === 'write' ? { ref: 'instance-type' } : {};
 
 function exampleOf(example: unknown): string | undefined {
   if (example === undefined) return undefined;
@@ -260,15 +257,20 @@ function typeOf(json: JsonSchema): { type: FlagType; many?: boolean; values?: st
 /** Fields in the order in which a reader wants them: what it is, how it is, what was asked for, the rest. */
 function fieldsOf(contract: Contract): Column[] {
   const list = contract.operations['list'];
-  const output = list !== undefined && answersItems(list) ? jsonOf(list.output, 'output').properties?.['items']?.items : jsonOf(contract.resource.output, 'output');
+  const output =
+    list !== undefined && answersItems(list) ? jsonOf(list.output, 'output').properties?.['items']?.items : jsonOf(contract.resource.output, 'output');
   const properties = output?.properties ?? {};
   const first = ['id', 'name', 'state', 'reason'];
   const last = ['labels', 'createdAt', 'updatedAt', 'generation', 'operation'];
+  const hidden = (field: string) => {
+    const schema = contract.resource.spec[field];
+    return ['generation', 'operation'].includes(field) || (schema !== undefined && fieldMeta(schema).cli?.hidden === true);
+  };
   const order = (field: string) => (first.includes(field) ? first.indexOf(field) : last.includes(field) ? 1000 + last.indexOf(field) : 100);
   return Object.entries(properties)
     .map(([field, json], index) => ({ field, json, index }))
     .sort((a, b) => order(a.field) - order(b.field) || a.index - b.index)
-    .map(({ field, json }) => columnOf(field, json));
+    .map(({ field, json }) => ({ ...columnOf(field, json), ...(hidden(field) ? { wide: true as const } : {}) }));
 }
 
 const columnOf = (field: string, json: JsonSchema): Column => ({ field, header: headerOf(field), format: formatOf(field, json) });
@@ -281,6 +283,7 @@ function formatOf(field: string, json: JsonSchema): Format {
   if (field === 'size') return 'gib';
   if (field === 'ports') return 'ports';
   if (field === 'stopTimeout') return 'seconds';
+  if (field === 'command' || field === 'entrypoint') return 'words';
   if (json.type === 'boolean') return 'boolean';
   if (json.type === 'array') return json.items?.properties?.['path'] === undefined ? (json.items?.type === 'string' ? 'list' : 'json') : 'mounts';
   if (json.type === 'object') return json.properties === undefined ? 'labels' : 'json';
@@ -305,8 +308,6 @@ const HEADERS: Readonly<Record<string, string>> = {
   cloudInit: 'Cloud-init',
   requestId: 'Request',
   resourceId: 'Resource ID',
-  addressesUsed: 'Used',
-  addressesTotal: 'Addresses',
   sizeEnforced: 'Enforced',
 };
 

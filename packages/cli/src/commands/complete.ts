@@ -114,7 +114,11 @@ async function liveNames(resource: string, words: Words): Promise<readonly Candi
 
 const topCandidates = (): readonly Candidate[] => {
   const { groups, commands } = loadIndex();
-  return [...groups.map(({ name, summary }) => [name, summary] as const), ...commands.filter((one) => !one.hidden).map(({ id, summary }) => [id, summary] as const), ['help', 'Explain a command']];
+  return [
+    ...groups.map(({ name, summary }) => [name, summary] as const),
+    ...commands.filter((one) => !one.hidden).map(({ id, summary }) => [id, summary] as const),
+    ['help', 'Explain a command'],
+  ];
 };
 
 const groupCandidates = (group: string): readonly Candidate[] =>

@@ -42,7 +42,8 @@ export async function run(words: Words): Promise<number> {
 }
 
 function checkFlags(words: Words): void {
-  if (isSet(words, 'allow-remote') && flag(words, 'listen') === undefined) throw new Fault('invalid_input', '--allow-remote says something only together with --listen');
+  if (isSet(words, 'allow-remote') && flag(words, 'listen') === undefined)
+    throw new Fault('invalid_input', '--allow-remote says something only together with --listen');
 }
 
 function driverFrom(name: string): DriverName {
@@ -54,9 +55,17 @@ function driverFrom(name: string): DriverName {
 async function foreground(words: Words, settings: Settings, driver: DriverName): Promise<number> {
   const listen = flag(words, 'listen');
   const { startDaemon } = await import('@thecloud/daemon');
-  const daemon = await startDaemon({ dataDir: settings.dataDir, driver, insecureListen: isSet(words, 'allow-remote'), ...(listen === undefined ? {} : { listen }) });
+  const daemon = await startDaemon({
+    dataDir: settings.dataDir,
+    driver,
+    insecureListen: isSet(words, 'allow-remote'),
+    ...(listen === undefined ? {} : { listen }),
+  });
   rememberDriver(settings.dataDir, driver);
-  if (!settings.quiet) err(`The daemon answers at ${daemon.socketPath}${daemon.address === undefined ? '' : ` and ${daemon.address.host}:${daemon.address.port}`}. Ctrl-C stops it.\n`);
+  if (!settings.quiet)
+    err(
+      `The daemon answers at ${daemon.socketPath}${daemon.address === undefined ? '' : ` and ${daemon.address.host}:${daemon.address.port}`}. Ctrl-C stops it.\n`,
+    );
   await new Promise<void>((stop) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop());
   });
@@ -69,7 +78,10 @@ async function background(words: Words, settings: Settings, driver: DriverName):
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new Fault('unavailable', `${dataDir} cannot be made: ${(error as Error).message}`, { hint: 'cloud daemon start --data-dir <a directory of yours>', cause: error });
+    throw new Fault('unavailable', `${dataDir} cannot be made: ${(error as Error).message}`, {
+      hint: 'cloud daemon start --data-dir <a directory of yours>',
+      cause: error,
+    });
   }
   const logFile = join(dataDir, FILES.log);
   const listen = flag(words, 'listen');
@@ -103,9 +115,13 @@ async function background(words: Words, settings: Settings, driver: DriverName):
     child.once('exit', (code, signal) => {
       const tail = tailOf(logFile, 10)?.text ?? '';
       fail(
-        new Fault('unavailable', `The daemon ended before it answered (${signal ?? `exit code ${code}`})${tail === '' ? '' : `. Its last words:\n${tail.trimEnd().split('\n').map(logLine).join('\n')}`}`, {
-          hint: 'cloud daemon start --foreground',
-        }),
+        new Fault(
+          'unavailable',
+          `The daemon ended before it answered (${signal ?? `exit code ${code}`})${tail === '' ? '' : `. Its last words:\n${tail.trimEnd().split('\n').map(logLine).join('\n')}`}`,
+          {
+            hint: 'cloud daemon start --foreground',
+          },
+        ),
       );
     });
   }).finally(() => progress.end());
@@ -116,7 +132,11 @@ async function background(words: Words, settings: Settings, driver: DriverName):
   rememberDriver(dataDir, driver);
   const { pid, socket, address } = heard.ready;
   if (!settings.quiet) err(`The daemon runs (process ${pid}, ${driver} driver).\n`);
-  await report(settings, { pid, socket, listen: address === undefined ? undefined : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}` });
+  await report(settings, {
+    pid,
+    socket,
+    listen: address === undefined ? undefined : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
+  });
   return EXIT.done;
 }
 

@@ -24,7 +24,8 @@ export async function run(words: Words): Promise<number> {
   const progress = new Progress('Stopping the daemon', settings.quiet || process.stderr.isTTY !== true);
   try {
     for (const deadline = Date.now() + LONGEST; isDaemon(record.pid); await pause(25)) {
-      if (Date.now() > deadline) throw new Fault('timeout', `The daemon (process ${record.pid}) has not ended within ${LONGEST / 1000} s`, { hint: `kill -9 ${record.pid}` });
+      if (Date.now() > deadline)
+        throw new Fault('timeout', `The daemon (process ${record.pid}) has not ended within ${LONGEST / 1000} s`, { hint: `kill -9 ${record.pid}` });
     }
   } finally {
     progress.end();

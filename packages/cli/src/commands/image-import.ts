@@ -46,6 +46,7 @@ export async function run(words: Words): Promise<number> {
 function sizeOf(path: string): number {
   const info = statSync(expandHome(path), { throwIfNoEntry: false });
   if (info === undefined) throw new Fault('invalid_input', `--file: there is no file ${path}`);
-  if (info.isDirectory()) throw new Fault('invalid_input', `--file: ${path} is a directory`, { hint: `tar -C ${path} -cf - . | cloud image import <reference> --file -` });
+  if (info.isDirectory())
+    throw new Fault('invalid_input', `--file: ${path} is a directory`, { hint: `tar -C ${path} -cf - . | cloud image import <reference> --file -` });
   return info.size;
 }

@@ -36,7 +36,11 @@ export async function run(words: Words): Promise<number> {
   if ((from === undefined) === (to === undefined)) {
     const relative = [source, destination].find((text) => /^[a-z0-9][a-z0-9-]*:[^/]/.test(text));
     throw usage(
-      from !== undefined ? 'Both sides are in instances; copy to this machine first' : relative === undefined ? 'Neither side is in an instance: write it as instance:/path' : `"${relative}": paths in instances begin with /`,
+      from !== undefined
+        ? 'Both sides are in instances; copy to this machine first'
+        : relative === undefined
+          ? 'Neither side is in an instance: write it as instance:/path'
+          : `"${relative}": paths in instances begin with /`,
       `cloud ${words.command.id} --help`,
     );
   }
@@ -90,8 +94,8 @@ async function kindThere(remote: Remote, { instance, path }: There): Promise<'di
   }
 }
 
-/** The path is not there; an instance that is not there is another matter, which the copying itself reports. */
-const notThere = (error: unknown): boolean => error instanceof Fault && error.code === 'not_found';
+/** No such path, or none that can be looked at; where something else is the matter (no such instance, not running), the copying itself says so. */
+const notThere = (error: unknown): boolean => error instanceof Fault && (error.code === 'not_found' || error.code === 'conflict');
 
 async function send(remote: Remote, source: string, to: There, tally: Tally): Promise<void> {
   const local = source === '-' ? undefined : expandHome(source);
@@ -99,7 +103,8 @@ async function send(remote: Remote, source: string, to: There, tally: Tally): Pr
   if (local !== undefined && info === undefined) throw usage(`There is no ${local}`);
   const kind = await kindThere(remote, to);
   const contentOnly = local !== undefined && /(?:^|\/)\.$/.test(local) && info?.isDirectory();
-  if (local === undefined && (kind === 'directory' || to.path.endsWith('/'))) throw usage(`${to.path} is a directory; name the file that standard input is to become`);
+  if (local === undefined && (kind === 'directory' || to.path.endsWith('/')))
+    throw usage(`${to.path} is a directory; name the file that standard input is to become`);
   if (kind === 'file' && info?.isDirectory()) throw usage(`${to.path} is a file; a directory cannot become it`);
   if (kind === undefined && to.path.endsWith('/') && !info?.isDirectory()) throw usage(`There is no directory ${to.path} in ${to.instance}`);
   const [directory, name] =

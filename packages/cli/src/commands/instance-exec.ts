@@ -18,7 +18,12 @@ export async function run(words: Words): Promise<number> {
     throw new Fault('invalid_input', '--tty: standard input is not a terminal', { hint: 'leave --tty out, or add --no-interactive' });
   }
   const size = { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 };
-  const channel = await openChannel<{ exitCode: number }>(remote, words.command.operation as OperationSpec, targets[0], { ...input, tty, stdin, ...(tty ? size : {}) });
+  const channel = await openChannel<{ exitCode: number }>(remote, words.command.operation as OperationSpec, targets[0], {
+    ...input,
+    tty,
+    stdin,
+    ...(tty ? size : {}),
+  });
 
   const raw = tty && process.stdin.isTTY === true;
   if (tty) process.on('SIGWINCH', () => channel.control({ type: 'resize', columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }));

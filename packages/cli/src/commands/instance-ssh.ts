@@ -15,7 +15,8 @@ export async function run(words: Words): Promise<number> {
   const settings = settingsOf(words);
   const get = commandOf('instance get').operation as OperationSpec;
   const instance = (await new Remote(settings).call(get, { target: targets[0] })).value as { id: string; name: string; state: string };
-  if (instance.state !== 'running') throw new Fault('conflict', `instance ${instance.name} is ${instance.state}`, { hint: `cloud instance start ${instance.name}` });
+  if (instance.state !== 'running')
+    throw new Fault('conflict', `instance ${instance.name} is ${instance.state}`, { hint: `cloud instance start ${instance.name}` });
   if (spawnSync('ssh', ['-V'], { stdio: 'ignore' }).error !== undefined) {
     throw new Fault('unavailable', 'There is no ssh client on this machine', { hint: 'sudo apt-get install openssh-client' });
   }
@@ -68,4 +69,5 @@ export async function run(words: Words): Promise<number> {
 const WITH_VALUE = /^-[BbcDEeFIiJLlmOoPpQRSWw]$/;
 
 /** One word for the shell that runs the proxy command. */
-const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word.replaceAll('%', '%%') : `'${word.replaceAll('%', '%%').replaceAll("'", "'\\''")}'`);
+const quoted = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word.replaceAll('%', '%%') : `'${word.replaceAll('%', '%%').replaceAll("'", "'\\''")}'`;

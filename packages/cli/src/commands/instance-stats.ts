@@ -53,10 +53,10 @@ export async function run(words: Words): Promise<number> {
 /** Padded, so that the columns stand still while the figures move. */
 const rowOf = (sample: Sample): Record<string, string> => ({
   cpu: `${(sample.cpu * 100).toFixed(1)} %`.padStart(7),
-  memory: `${bytes(sample.memoryBytes)}${sample.memoryLimitBytes > 0 ? ` / ${bytes(sample.memoryLimitBytes)}` : ''}`.padEnd(21),
-  received: bytes(sample.networkReceivedBytes).padEnd(10),
-  sent: bytes(sample.networkSentBytes).padEnd(10),
-  read: bytes(sample.blockReadBytes).padEnd(10),
-  written: bytes(sample.blockWrittenBytes).padEnd(10),
+  memory: `${bytes(sample.memoryBytes)}${sample.memoryLimitBytes > 0 ? ` / ${bytes(sample.memoryLimitBytes)}` : ''}`.padEnd(19),
+  received: bytes(sample.networkReceivedBytes).padEnd(8),
+  sent: bytes(sample.networkSentBytes).padEnd(8),
+  read: bytes(sample.blockReadBytes).padEnd(8),
+  written: bytes(sample.blockWrittenBytes).padEnd(8),
   pids: String(sample.pids),
 });

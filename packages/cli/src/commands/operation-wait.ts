@@ -29,7 +29,8 @@ export async function run(words: Words): Promise<number> {
     await printOne(loadGroup('operation'), ended, remote.settings.output);
     return EXIT.done;
   } catch (error) {
-    if (error instanceof OperationFailed && remote.settings.output !== 'table') await printOne(loadGroup('operation'), (await remote.call(get, { target: id })).value, remote.settings.output);
+    if (error instanceof OperationFailed && remote.settings.output !== 'table')
+      await printOne(loadGroup('operation'), (await remote.call(get, { target: id })).value, remote.settings.output);
     throw error;
   }
 }

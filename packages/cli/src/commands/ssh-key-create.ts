@@ -22,7 +22,8 @@ export async function run(words: Words): Promise<number> {
   await inputOf(withKey); // what is wrong with the words is said before a file is made
   if (isSet(words, 'dry-run')) return runOperation(withKey);
   for (const file of [path, `${path}.pub`]) {
-    if (existsSync(file)) throw new Fault('conflict', `${file} is there already; it is not overwritten`, { hint: `cloud ssh-key create ${name} --generate --out <another file>` });
+    if (existsSync(file))
+      throw new Fault('conflict', `${file} is there already; it is not overwritten`, { hint: `cloud ssh-key create ${name} --generate --out <another file>` });
   }
   writeFileSync(path, pair.privateKey, { mode: 0o600, flag: 'wx' });
   try {

@@ -100,7 +100,8 @@ function dataDirCheck(dataDir: string): Check {
   } catch (error) {
     return { name, ok: false, detail: `${dataDir} cannot be written: ${(error as Error).message}`, remedy: `sudo chown -R "$USER" ${dataDir}` };
   }
-  if ((info.mode & 0o077) !== 0) return { name, ok: false, detail: `${dataDir} is open to other users (mode ${(info.mode & 0o777).toString(8)})`, remedy: `chmod 700 ${dataDir}` };
+  if ((info.mode & 0o077) !== 0)
+    return { name, ok: false, detail: `${dataDir} is open to other users (mode ${(info.mode & 0o777).toString(8)})`, remedy: `chmod 700 ${dataDir}` };
   return { name, ok: true, detail: dataDir };
 }
 

@@ -20,7 +20,8 @@ export async function run(words: Words): Promise<number> {
     why = 'not running';
   }
   const { output } = remote.settings;
-  if (output === 'json' || output === 'yaml') out(await structured({ client: VERSION, node: process.versions.node, ...(daemon === undefined ? {} : { daemon: daemon.version }) }, output));
+  if (output === 'json' || output === 'yaml')
+    out(await structured({ client: VERSION, node: process.versions.node, ...(daemon === undefined ? {} : { daemon: daemon.version }) }, output));
   else out(`cloud   ${VERSION} (Node ${process.versions.node})\ndaemon  ${daemon?.version ?? why}\n`);
   return 0;
 }

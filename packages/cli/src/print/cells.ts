@@ -45,6 +45,8 @@ export function cell(format: Format, value: unknown, style: Style): string {
             .map(([key, one]) => `${key}=${text(one)}`)
             .join(style.long ? '\n' : ', ')
         : text(value);
+    case 'words':
+      return Array.isArray(value) ? value.map((word) => (/^[\w@%+=:,./-]+$/.test(String(word)) ? String(word) : JSON.stringify(word))).join(' ') : text(value);
     case 'list':
       return Array.isArray(value) ? value.map(text).join(style.long ? '\n' : ', ') : text(value);
     default:

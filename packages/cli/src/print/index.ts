@@ -48,7 +48,8 @@ export function columnsFor(group: GroupTable, { output, columns }: { output: Out
   return columns.split(',').map((name) => {
     const wanted = name.trim();
     const [first = ''] = wanted.split('.');
-    const found = known.get(key(wanted)) ?? (wanted.includes('.') && known.has(key(first)) ? { field: wanted, header: wanted, format: 'text' as const } : undefined);
+    const found =
+      known.get(key(wanted)) ?? (wanted.includes('.') && known.has(key(first)) ? { field: wanted, header: wanted, format: 'text' as const } : undefined);
     if (found !== undefined) return found;
     const names = [...new Set([...known.values()].map((column) => column.field))];
     const near = nearest(wanted, names);

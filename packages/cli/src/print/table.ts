@@ -20,7 +20,9 @@ export function table(columns: readonly Column[], rows: readonly Record<string, 
   if (options.terminal !== undefined) shrink(widths, options.terminal - GAP.length * (columns.length - 1), headers.map(width));
   const line = (parts: readonly string[]): string =>
     parts
-      .map((part, index) => (index === parts.length - 1 ? cut(part, widths[index] as number) : pad(cut(part, widths[index] as number), widths[index] as number)))
+      .map((part, index) =>
+        index === parts.length - 1 ? cut(part, widths[index] as number) : pad(cut(part, widths[index] as number), widths[index] as number),
+      )
       .join(GAP)
       .trimEnd();
   return [...(options.header ? [line(headers)] : []), ...cells.map(line)].map((text) => `${text}\n`).join('');
@@ -40,7 +42,11 @@ function shrink(widths: number[], room: number, headers: readonly number[]): voi
 }
 
 export const lookUp = (row: Record<string, unknown>, field: string): unknown =>
-  field in row ? row[field] : field.split('.').reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined), row);
+  field in row
+    ? row[field]
+    : field
+        .split('.')
+        .reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined), row);
 
 /** One thing, a line per field; a ref shows the name with its id. */
 export function card(fields: readonly Column[], value: Record<string, unknown>, style: Style, all: boolean): string {
@@ -50,7 +56,7 @@ export function card(fields: readonly Column[], value: Record<string, unknown>, 
     if (content === undefined || (!all && isEmpty(content))) continue;
     const ref = /^(.+?)Ids?$/.exec(field.field)?.[1];
     if (ref !== undefined && (ref in value || `${ref}s` in value)) continue;
-    if (!all && (field.field === 'generation' || field.field === 'operation')) continue;
+    if (!all && field.wide) continue;
     const id = value[`${field.field}Id`];
     if (field.format === 'json' && typeof content === 'object' && content !== null && !Array.isArray(content)) {
       const inner = Object.entries(content).map(([key, one]) => `${key} ${typeof one === 'object' ? JSON.stringify(one) : String(one)}`);
