@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { setUp } from './setup.mjs';
 import { bold, childEnv, cyan, dim, exitCode, green, indent, report, root, run, Stop, seconds, sleep } from './terminal.mjs';
 
-const vpc = ['vpc', 'create', 'hello', '--cidr', '10.77.0.0/16'];
+// Without --cidr it gets a network that is free on this host: another checkout may be running, too.
+const vpc = ['vpc', 'create', 'hello'];
 const volume = ['volume', 'create', 'hello-data', '--size', '1'];
 const instance = [
   ...['instance', 'create', 'hello-web', '--image', 'busybox', '--type', 'nano', '--vpc', 'hello', '--volume', 'hello-data:/data'],
@@ -164,11 +165,12 @@ async function main(words) {
     process.stdout.write(`\n${cyan('$')} ${bold(`curl ${url}`)}\n${await fetchPage(url)}`);
   }
 
+  const network = await find('vpc', 'hello');
   const anew = [...found, existed].every(Boolean) ? 'Everything was there from an earlier run; nothing was made anew.' : '';
   const answers = url && driver === 'docker' ? `answers at ${url}` : 'is only recorded: the memory driver runs nothing, so no request was made';
   process.stdout.write(`
 ${green('✓')} ${bold('It works.')} ${dim(`(${seconds(since)})`)} ${anew}
-  vpc       hello       10.77.0.0/16, a network of its own
+  vpc       hello       ${network.cidr}, a network of its own
   volume    hello-data  1 GiB, outlives the instance
   instance  hello-web   ${web.address ?? ''} ${answers}
 
