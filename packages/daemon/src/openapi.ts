@@ -69,8 +69,10 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output', root = false): Json
 /** A body that would be accepted in form: the required fields, and those with an example. */
 function exampleOf(endpoint: Endpoint): Json | undefined {
   const fields = Object.entries(inputShape(endpoint.operation)).flatMap(([name, schema]) => {
-    const { example } = fieldMeta(schema);
-    return example === undefined ? [] : [[name, example] as const];
+    const { example, ref: resource } = fieldMeta(schema);
+    const required = !schema.safeParse(undefined).success;
+    const shown = example ?? (required && resource !== undefined ? `my-${resource}` : undefined);
+    return shown === undefined ? [] : [[name, shown] as const];
   });
   return fields.length === 0 ? undefined : Object.fromEntries(fields);
 }
