@@ -342,11 +342,7 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
         code: 126,
         stderr: 'no directory /nowhere in the instance\n',
       });
-      const unknown = await driver.exec(spec.id, { command: ['true'], tty: false, stdin: false, user: 'nobody-at-all' }).then(
-        (session) => session.exited,
-        (error: Error) => error,
-      );
-      expect(unknown).toMatchObject({ code: 'bad_spec', message: 'The instance has no user nobody-at-all' });
+      expect(await run(driver, spec.id, ['true'], { user: 'nobody-at-all' })).toMatchObject({ code: 126, stderr: 'no user nobody-at-all in the instance\n' });
       expect(await run(driver, spec.id, ['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({ stdout: 'out\n', stderr: 'err\n', code: 7 });
       expect((await run(driver, spec.id, ['sh', '-c', 'kill -9 $$'])).code).toBe(137);
       await driver.ensure({ ...spec, power: 'paused' }, stay);

@@ -1,6 +1,5 @@
 // Instances as containers. The instance's id is the container's name; what a live container cannot change costs a new one with the same files.
 import { connect as connectTcp, type Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import type { Duplex, Readable } from 'node:stream';
 import type { ContainerInspectInfo, MountSettings } from 'dockerode';
 import type { DriverReport } from '../../kernel/driver.ts';
@@ -37,6 +36,7 @@ import {
   startedAt,
 } from './config.ts';
 import { openExec } from './exec.ts';
+import { linesOf } from './frames.ts';
 import { type Checkpoint, discard, find, forgetFiles, keptFiles, look, replace, stop } from './lifecycle.ts';
 import { Locks } from './locks.ts';
 import { archiveLogs, forgetLogs, readLogs } from './logs.ts';
@@ -281,7 +281,7 @@ export class DockerCompute implements ComputeDriver {
       })) as Readable;
       if (signal.aborted) return;
       onReady?.();
-      for await (const text of createInterface({ input: source })) {
+      for await (const text of linesOf(source)) {
         const event = JSON.parse(text) as { Actor?: { Attributes?: Record<string, string> } };
         const id = idOf(event.Actor?.Attributes ?? {});
         if (id !== undefined) onChange(id);

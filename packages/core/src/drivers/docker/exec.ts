@@ -10,8 +10,9 @@ import type { ExecSession, ExecSpec } from '../../services/instance/driver.ts';
 import { type DockerClient, messageOf, statusOf, translate } from './client.ts';
 import { type Frame, frames } from './frames.ts';
 
-/** The engine reports a program that never started on its standard output, under this heading and with exit code 126. */
-const NOT_STARTED = 'OCI runtime exec failed: ';
+/** The engine reports a program that never started on its standard output, with exit code 126 and no process number. */
+const NOT_STARTED = /^(OCI runtime exec failed: |unable to find (user|group) )/;
+const NOT_STARTED_LENGTH = 25;
 const KILL_GRACE = 1_000;
 const RESIZE_TRIES = 25;
 
@@ -85,7 +86,7 @@ class DockerExec implements ExecSession {
       for await (const frame of this.#output()) {
         if (held !== undefined) await write(this.stdout, held.data);
         held = undefined;
-        if (first && frame.data.toString('latin1', 0, NOT_STARTED.length) === NOT_STARTED) held = frame;
+        if (first && NOT_STARTED.test(frame.data.toString('latin1', 0, NOT_STARTED_LENGTH))) held = frame;
         else await write(frame.stream === 'stderr' ? this.stderr : this.stdout, frame.data);
         first = false;
       }
@@ -118,14 +119,7 @@ class DockerExec implements ExecSession {
           await write(held.stream === 'stderr' ? this.stderr : this.stdout, held.data);
           return code;
         }
-        const said = held.data.toString('utf8').trim();
-        const missing = /exec: "[^"]*": (?:stat \S+: )?(?:executable file not found|no such file or directory)/.test(said);
-        const directory = /chdir to cwd \("([^"]*)"\)/.exec(said)?.[1];
-        const program = this.#spec.command[0] ?? '';
-        const sentence =
-          directory !== undefined
-            ? `no directory ${directory} in the instance`
-            : `${program}: ${missing ? 'not found' : /permission denied/.test(said) ? 'not executable' : said}`;
+        const { sentence, missing } = explain(held.data.toString('utf8').trim(), this.#spec.command[0] ?? '');
         await write(this.#spec.tty ? this.stdout : this.stderr, Buffer.from(`${sentence}${this.#spec.tty ? '\r\n' : '\n'}`));
         return missing ? 127 : 126;
       }
@@ -186,6 +180,17 @@ class DockerExec implements ExecSession {
       await killer.start({ Detach: true });
     }
   }
+}
+
+/** Why a program did not start, in a shell's words. */
+function explain(said: string, program: string): { sentence: string; missing: boolean } {
+  const directory = /chdir to cwd \("([^"]*)"\)/.exec(said)?.[1];
+  if (directory !== undefined) return { sentence: `no directory ${directory} in the instance`, missing: false };
+  const account = /^unable to find (user|group) ([^:]+):/.exec(said);
+  if (account !== null) return { sentence: `no ${account[1]} ${account[2]} in the instance`, missing: false };
+  if (/exec: "[^"]*": (?:stat \S+: )?(?:executable file not found|no such file or directory)/.test(said))
+    return { sentence: `${program}: not found`, missing: true };
+  return { sentence: `${program}: ${/permission denied/.test(said) ? 'not executable' : said}`, missing: false };
 }
 
 function signalGroup(pid: number): void {

@@ -1,4 +1,5 @@
-// The engine's multiplexed stream: frames of an eight-byte head (stream number, length) and bytes.
+// The engine's two ways to send many things over one stream: frames (an eight-byte head with stream number and length, then bytes), and
+// one JSON object per line. Both end with the stream's own error when it breaks, which node:readline would hide.
 import type { Readable } from 'node:stream';
 
 export interface Frame {
@@ -34,4 +35,23 @@ export async function* frames(source: Readable): AsyncGenerator<Frame> {
       head = undefined;
     }
   }
+}
+
+/** Every line that is not empty, without its break; the last one may lack it. */
+export async function* linesOf(source: Readable): AsyncGenerator<string> {
+  let parts: Buffer[] = [];
+  for await (const chunk of source as AsyncIterable<Buffer>) {
+    let start = 0;
+    for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
+      const line = Buffer.concat([...parts, chunk.subarray(start, end)])
+        .toString('utf8')
+        .trim();
+      parts = [];
+      start = end + 1;
+      if (line !== '') yield line;
+    }
+    if (start < chunk.length) parts.push(chunk.subarray(start));
+  }
+  const rest = Buffer.concat(parts).toString('utf8').trim();
+  if (rest !== '') yield rest;
 }

@@ -2,13 +2,12 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import type { ContainerInspectInfo } from 'dockerode';
 import { systemClock } from '../../kernel/clock.ts';
 import type { LogLine, LogOptions } from '../../services/instance/driver.ts';
 import { type DockerClient, statusOf, translate } from './client.ts';
-import { frames } from './frames.ts';
+import { frames, linesOf } from './frames.ts';
 import { look } from './lifecycle.ts';
 
 /** A line without an end is cut here, so that no program can fill our memory. */
@@ -31,12 +30,12 @@ export async function* readLogs(client: DockerClient, id: string, options: LogOp
   if (tail === 0 && !follow) return;
   const earlier = await archived(client, id);
   if (earlier.length > 0 && tail !== 0) {
-    if (tail === undefined) for (const file of earlier) yield* linesOf(file, since);
+    if (tail === undefined) for (const file of earlier) yield* savedLines(file, since);
     else {
       let own = 0;
       for await (const _ of contents(client, id, { follow: false, tail, since, signal })) own += 1;
       const old: LogLine[] = [];
-      for (const file of own >= tail ? [] : earlier) for await (const line of linesOf(file, since)) old.push(line);
+      for (const file of own >= tail ? [] : earlier) for await (const line of savedLines(file, since)) old.push(line);
       yield* tail - own > 0 ? old.slice(-(tail - own)) : [];
     }
   }
@@ -170,8 +169,8 @@ async function archived(client: DockerClient, id: string): Promise<string[]> {
     .map((name) => join(folder, name));
 }
 
-async function* linesOf(path: string, since: number | undefined): AsyncGenerator<LogLine> {
-  for await (const text of createInterface({ input: createReadStream(path) })) {
+async function* savedLines(path: string, since: number | undefined): AsyncGenerator<LogLine> {
+  for await (const text of linesOf(createReadStream(path))) {
     const line = JSON.parse(text) as LogLine;
     if (since === undefined || line.time >= since) yield line;
   }

@@ -1,8 +1,8 @@
 // The engine's progress streams: one JSON object per line, with the failure, if any, among them and not in the HTTP status.
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { DriverError } from '../../kernel/errors.ts';
 import { translate } from './client.ts';
+import { linesOf } from './frames.ts';
 
 export interface ProgressLine {
   status?: string;
@@ -16,8 +16,7 @@ export interface ProgressLine {
 export async function drainProgress(stream: NodeJS.ReadableStream, doing: string, onLine?: (line: ProgressLine) => void): Promise<void> {
   let failure: DriverError | undefined;
   try {
-    for await (const text of createInterface({ input: stream as Readable, crlfDelay: Number.POSITIVE_INFINITY })) {
-      if (text.trim() === '') continue;
+    for await (const text of linesOf(stream as Readable)) {
       const line = JSON.parse(text) as ProgressLine;
       if (line.error !== undefined) failure ??= translate(new Error(line.error), doing);
       else onLine?.(line);

@@ -1,11 +1,11 @@
 // Samples of what an instance uses, from the engine's stream.
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { ContainerStats } from 'dockerode';
 import { systemClock } from '../../kernel/clock.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import type { Stats } from '../../services/instance/driver.ts';
 import { type DockerClient, statusOf, translate } from './client.ts';
+import { linesOf } from './frames.ts';
 
 /** Distance of the two quick samples that make the first answer; the engine's own stream starts a second later. */
 const FIRST_INTERVAL = 100;
@@ -25,7 +25,7 @@ export async function* readStats(client: DockerClient, id: string, signal: Abort
     before = first;
     source = (await container.stats({ stream: true })) as Readable;
     signal.throwIfAborted();
-    for await (const text of createInterface({ input: source })) {
+    for await (const text of linesOf(source)) {
       const next = JSON.parse(text) as ContainerStats;
       if (!isRunning(next)) return;
       // The stream opens with a repetition.
