@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { API_PREFIX, ERRORS } from '@thecloud/core/contracts';
 import { openapi } from '@thecloud/daemon';
+import { cliReference } from '../packages/cli/src/build/reference.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -11,6 +12,7 @@ const ROOT = join(import.meta.dirname, '..');
 export const generators: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/openapi.json': () => `${JSON.stringify(openapi(), null, 2)}\n`,
   'docs/errors.md': errors,
+  'docs/cli.md': cliReference,
 };
 
 function errors(): string {

@@ -95,7 +95,7 @@ async function fetchPage(url) {
     const answer = await request(url);
     if (answer.status === 200) return answer.text;
     const said = answer.status === undefined ? `does not answer: ${answer.text}` : `answered ${answer.status}, not 200`;
-    if (Date.now() > until) throw new Stop(`${url} ${said}.`, { hint: './cloud instance logs hello-web' });
+    if (Date.now() > until) throw new Stop(`${url} ${said}.`, { hint: './cloud instance logs hello-web\n./cloud instance logs hello-web --cloud-init' });
     await sleep(100);
   }
 }
@@ -156,7 +156,7 @@ async function main(words) {
   await ensureDaemon(driver, built);
   const found = [await ensure(vpc), await ensure(volume)];
   const { web, existed } = await ensureInstance();
-  await show(['instance', 'get', 'hello-web']);
+  await show(['instance', 'list']);
 
   const port = web.ports?.find((each) => each.instancePort === 80);
   const url = port ? `http://${port.hostAddress}:${port.hostPort}/` : undefined;
