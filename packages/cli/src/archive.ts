@@ -1,11 +1,11 @@
 // Files to tar and back, with modes and times. What is unpacked stays inside the directory it is unpacked in, whatever the archive says.
-import { createReadStream, createWriteStream, constants, type Stats } from 'node:fs';
+import { constants, createReadStream, createWriteStream, type Stats } from 'node:fs';
 import { chmod, link, lstat, mkdir, open, readdir, readlink, rm, symlink, utimes } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Fault } from '@thecloud/core/contracts';
-import { extract, type Header, pack, type Pack } from 'tar-stream';
+import { extract, type Header, type Pack, pack } from 'tar-stream';
 
 export interface Tally {
   bytes(count: number): void;

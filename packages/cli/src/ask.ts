@@ -1,5 +1,5 @@
 // Questions, only where somebody sits: standard input and error are a terminal. In a pipe nothing is asked and the command goes on.
-import { err, EXIT, Exit } from './base.ts';
+import { EXIT, Exit, err } from './base.ts';
 
 export const someoneIsThere = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true;
 

@@ -1,6 +1,6 @@
 // The client's side of a channel: bytes both ways and a result, over a WebSocket. Slow readers slow the sender down in both directions.
 import { Readable, Writable } from 'node:stream';
-import { type Channel, CHANNEL_PROTOCOL, type ChannelFrame, Fault, type FaultBody, frame, PIPE } from '@thecloud/core/contracts';
+import { CHANNEL_PROTOCOL, type Channel, type ChannelFrame, Fault, type FaultBody, frame, PIPE } from '@thecloud/core/contracts';
 import WebSocket from 'ws';
 import { unreachable } from './http.ts';
 import { faultFrom, pathOf, type Remote } from './remote.ts';

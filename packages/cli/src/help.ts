@@ -1,8 +1,8 @@
 // Help texts from the table: root, group, command.
 import { colours, paint } from './base.ts';
 import { COMMON, GLOBAL } from './common-flags.ts';
-import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from './table.ts';
 import { pad, width } from './print/width.ts';
+import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from './table.ts';
 
 const WIDEST = 100;
 

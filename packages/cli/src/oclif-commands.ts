@@ -1,7 +1,7 @@
 // The table as oclif's Command classes. oclif only reads the words here: what they mean is decided by the same code as on the fast path.
-import { Args, Command as OclifCommand, Flags, type Interfaces } from '@oclif/core';
-import { flagsOf, type Words } from './words.ts';
+import { Args, Flags, type Interfaces, Command as OclifCommand } from '@oclif/core';
 import { type Command, type Flag, loadGroup, loadIndex } from './table.ts';
+import { flagsOf, type Words } from './words.ts';
 
 /** What followed `--`, kept from oclif, which would mix it with the positional arguments. */
 let afterDashes: readonly string[] = [];

@@ -1,7 +1,7 @@
 // The path of every command line that is not plain: oclif takes it apart, and its complaints become ours, with what was probably meant.
 import { fileURLToPath } from 'node:url';
-import { nearest } from '@thecloud/core/contracts';
 import { run } from '@oclif/core';
+import { nearest } from '@thecloud/core/contracts';
 import { usage } from './base.ts';
 import { setRest } from './oclif-commands.ts';
 import type { Command } from './table.ts';

@@ -1,5 +1,5 @@
 // What goes on, on standard error: one living line on a terminal, a line for each change elsewhere, nothing when quiet.
-import { err, paint, colours } from './base.ts';
+import { colours, err, paint } from './base.ts';
 import { printable } from './print/cells.ts';
 import { cut } from './print/width.ts';
 

@@ -2,11 +2,11 @@
 import { Fault } from '@thecloud/core/contracts';
 import { confirm, someoneIsThere } from './ask.ts';
 import { err, out, tell } from './base.ts';
-import { inputOf, duration } from './input.ts';
-import { nameOf, printList, printOne, structured } from './print/index.ts';
+import { duration, inputOf } from './input.ts';
 import { printable } from './print/cells.ts';
+import { nameOf, printList, printOne, structured } from './print/index.ts';
 import { doing, done } from './progress.ts';
-import { Remote, type Called } from './remote.ts';
+import { type Called, Remote } from './remote.ts';
 import { settingsOf } from './settings.ts';
 import { type Command, loadGroup, type OperationSpec } from './table.ts';
 import { waitFor } from './wait.ts';

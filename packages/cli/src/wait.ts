@@ -1,6 +1,6 @@
 // Waiting for operations by long poll: each answer comes when the operation has ended or its progress text is another.
 import { Fault, type FaultBody } from '@thecloud/core/contracts';
-import { err, EXIT, Exit, OperationFailed } from './base.ts';
+import { EXIT, Exit, err, OperationFailed } from './base.ts';
 import { Progress } from './progress.ts';
 import type { Remote } from './remote.ts';
 import { commandOf } from './table.ts';

@@ -1,9 +1,8 @@
 // --watch and streams. A list is read again when events say that something changed: on a terminal it is redrawn, in a pipe only
 // what changed is printed.
 import { EXIT, Exit, out } from './base.ts';
-import { columnsFor, listText, nameOf, printOne, structured, terminalWidth } from './print/index.ts';
+import { columnsFor, listText, nameOf, printOne, structured, styleNow, terminalWidth } from './print/index.ts';
 import { card, table } from './print/table.ts';
-import { styleNow } from './print/index.ts';
 import type { Remote } from './remote.ts';
 import { listAll } from './run.ts';
 import { commandOf, loadGroup, type OperationSpec } from './table.ts';

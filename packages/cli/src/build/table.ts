@@ -1,9 +1,9 @@
 // Contracts to the CLI's table. Runs in the build and in the generator of the docs, never in a command.
 import { type Contract, contracts, fieldMeta, inputShape, kebab, type Operation, routeOf, targetParameter, unwrap } from '@thecloud/core/contracts';
 import { z } from 'zod';
-import type { Column, Command, Flag, FlagType, Form, Format, Group, GroupTable, Index, OperationSpec, Positional } from '../table.ts';
 import { GLOBAL } from '../common-flags.ts';
-import { groups as ownGroups, handWritten } from './hand-written.ts';
+import type { Column, Command, Flag, FlagType, Form, Format, Group, GroupTable, Index, OperationSpec, Positional } from '../table.ts';
+import { handWritten, groups as ownGroups } from './hand-written.ts';
 
 interface JsonSchema {
   type?: string | string[];

@@ -2,12 +2,11 @@
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { nearest } from '@thecloud/core/contracts';
-import { err, EXIT, out, usage } from '../base.ts';
+import { EXIT, err, out, usage } from '../base.ts';
 import { OUTPUTS } from '../common-flags.ts';
 import { inputOf } from '../input.ts';
-import { structured } from '../print/index.ts';
+import { structured, styleNow, terminalWidth } from '../print/index.ts';
 import { table } from '../print/table.ts';
-import { styleNow, terminalWidth } from '../print/index.ts';
 import { configFile, find, readConfig, SETTINGS, type Setting, settingsOf } from '../settings.ts';
 import { isSet, type Words } from '../words.ts';
 

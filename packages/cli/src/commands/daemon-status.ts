@@ -1,11 +1,11 @@
 // `cloud daemon status`: exit code 0 when it answers, 8 when it does not.
 import { resolve } from 'node:path';
-import { err, EXIT, out } from '../base.ts';
+import { EXIT, err, out } from '../base.ts';
 import { daemonRecord, systemInfo } from '../daemon-files.ts';
 import { describeEndpoint } from '../http.ts';
 import { inputOf } from '../input.ts';
-import { card } from '../print/table.ts';
 import { structured, styleNow } from '../print/index.ts';
+import { card } from '../print/table.ts';
 import { settingsOf } from '../settings.ts';
 import type { Words } from '../words.ts';
 

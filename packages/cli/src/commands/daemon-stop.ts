@@ -1,7 +1,7 @@
 // `cloud daemon stop`: asks the process to end in good order and waits until it has. Stopping what does not run is done already.
 import { resolve } from 'node:path';
 import { Fault } from '@thecloud/core/contracts';
-import { err, EXIT } from '../base.ts';
+import { EXIT, err } from '../base.ts';
 import { daemonRecord, isDaemon } from '../daemon-files.ts';
 import { inputOf } from '../input.ts';
 import { Progress } from '../progress.ts';

@@ -1,5 +1,5 @@
 // `cloud instance cp`: as `cp -r` would, with one side in an instance.
-import { createReadStream, mkdtempSync, rmSync, createWriteStream, statSync } from 'node:fs';
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';

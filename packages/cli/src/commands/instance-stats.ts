@@ -2,8 +2,8 @@
 import { out } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { bytes } from '../print/cells.ts';
-import { table } from '../print/table.ts';
 import { structured, styleNow, terminalWidth } from '../print/index.ts';
+import { table } from '../print/table.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
 import type { OperationSpec } from '../table.ts';

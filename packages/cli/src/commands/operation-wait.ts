@@ -2,11 +2,11 @@
 import { EXIT, OperationFailed } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { printOne } from '../print/index.ts';
+import { doing, done } from '../progress.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
 import { commandOf, loadGroup, type OperationSpec } from '../table.ts';
 import { type OperationView, waitFor } from '../wait.ts';
-import { doing, done } from '../progress.ts';
 import type { Words } from '../words.ts';
 
 const DEFAULT_SECONDS = 300;
