@@ -166,10 +166,10 @@ async function main(words) {
   }
 
   const network = await find('vpc', 'hello');
-  const anew = [...found, existed].every(Boolean) ? 'Everything was there from an earlier run; nothing was made anew.' : '';
+  const anew = [...found, existed].every(Boolean) ? ' Everything was there from an earlier run; nothing was made anew.' : '';
   const answers = url && driver === 'docker' ? `answers at ${url}` : 'is only recorded: the memory driver runs nothing, so no request was made';
   process.stdout.write(`
-${green('✓')} ${bold('It works.')} ${dim(`(${seconds(since)})`)} ${anew}
+${green('✓')} ${bold(driver === 'docker' ? 'It works.' : 'The control plane works.')} ${dim(`(${seconds(since)})`)}${anew}
   vpc       hello       ${network.cidr}, a network of its own
   volume    hello-data  1 GiB, outlives the instance
   instance  hello-web   ${web.address ?? ''} ${answers}
