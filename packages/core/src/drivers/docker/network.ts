@@ -208,12 +208,12 @@ export class DockerNetwork implements NetworkDriver {
       const info = (await this.#client.docker.info()) as { ServerVersion: string; BridgeNfIptables?: boolean };
       report.version = info.ServerVersion;
       report.features.push(await this.#isolationFeature(local, isolation), ...FEATURES);
-      report.checks.push({ name: 'Docker Engine', ok: true, detail: `Version ${info.ServerVersion}${local ? '' : ', on another machine'}` });
+      report.checks.push({ name: 'docker', ok: true, detail: `Version ${info.ServerVersion}${local ? '' : ', on another machine'}` });
       report.checks.push(filterCheck(isolation));
     } catch (error) {
       const { message, hint } = translate(error, 'Docker Engine does not answer');
       report.features.push({ name: 'isolation', level: 'recorded', detail: 'Docker Engine is away' });
-      report.checks.push({ name: 'Docker Engine', ok: false, detail: message, remedy: hint ?? 'docker info  # shows what is wrong' });
+      report.checks.push({ name: 'docker', ok: false, detail: message, remedy: hint ?? 'docker info  # shows what is wrong' });
     }
     return report;
   }

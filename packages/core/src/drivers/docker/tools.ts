@@ -16,25 +16,26 @@ export interface ToolOptions {
 export interface ToolResult {
   exitCode: number;
   stdout: string;
+  stderr: string;
 }
 
 /** Runs a program to its end. A missing program is DriverError('unavailable'), a failing one DriverError('failed') with its own last words. */
 export async function run(program: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
   options.signal?.throwIfAborted();
   try {
-    const { stdout } = await execa(program, args, {
+    const { stdout, stderr } = await execa(program, args, {
       env: { PATH, LC_ALL: 'C' },
       stdin: options.input === undefined ? 'ignore' : 'pipe',
       ...(options.input === undefined ? {} : { input: options.input }),
       ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
       forceKillAfterDelay: 2_000,
     });
-    return { exitCode: 0, stdout };
+    return { exitCode: 0, stdout, stderr };
   } catch (error) {
     options.signal?.throwIfAborted();
     if (!(error instanceof ExecaError)) throw error;
     if (error.exitCode !== undefined && options.accept?.includes(error.exitCode) === true)
-      return { exitCode: error.exitCode, stdout: String(error.stdout ?? '') };
+      return { exitCode: error.exitCode, stdout: String(error.stdout ?? ''), stderr: String(error.stderr ?? '') };
     throw explain(program, error);
   }
 }

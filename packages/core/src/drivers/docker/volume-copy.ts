@@ -3,8 +3,10 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type Dockerode from 'dockerode';
 import { type DockerClient, unlessAbsent } from './client.ts';
+import { FILES_REPOSITORY } from './lifecycle.ts';
 
-const IMAGE = 'thecloud-scratch:latest';
+/** In the repository of our own images, which no user meets in a list. */
+const IMAGE = `${FILES_REPOSITORY}/empty:latest`;
 const LABEL_TEMPORARY = 'thecloud.temporary';
 const TARGET = '/v';
 

@@ -244,10 +244,12 @@ export class ImageVolumes {
     }
   }
 
-  /** Exit code 1 says that it was not frozen, or is not mounted any more: an unmounted file system is never frozen. */
   async #thaw(id: string): Promise<void> {
     const mark = this.#mark(id, FROZEN);
-    await run('fsfreeze', ['--unfreeze', await readFile(mark, 'utf8')], { accept: [1] });
+    const { exitCode, stderr } = await run('fsfreeze', ['--unfreeze', await readFile(mark, 'utf8')], { accept: [1] });
+    // Not frozen (any more), or not mounted any more: an unmounted file system is never frozen.
+    const thawed = exitCode === 0 || /Invalid argument|No such file or directory/.test(stderr);
+    if (!thawed) throw new DriverError('failed', `The file system of volume ${id} stays frozen: ${stderr.trim()}`);
     await rm(mark);
   }
 

@@ -15,6 +15,8 @@ import { exists, temporaryName, usersOf, type VolumePaths, withSuffix } from './
 
 const RECORD = '.plain';
 const TAR = '.tar';
+/** Beside a snapshot: the size of the volume that it was taken of. */
+const SIZE = '.size';
 /** Lists the containers that a snapshot paused, until they run again. */
 const PAUSED = '.paused';
 const ATTEMPTS = 3;
@@ -57,7 +59,13 @@ export class PlainVolumes {
     for (const { id } of await withSuffix(this.#paths.snapshots, PAUSED)) await this.#wake(id);
   }
 
-  async create(spec: VolumeSpec, snapshot: Readable | undefined, signal: AbortSignal): Promise<void> {
+  async create(spec: VolumeSpec, signal: AbortSignal): Promise<void> {
+    if (spec.fromSnapshot !== undefined) {
+      const size = Number(await readFile(join(this.#paths.snapshots, spec.fromSnapshot + SIZE), 'utf8'));
+      if (size > spec.sizeBytes) {
+        throw new DriverError('bad_spec', `Snapshot ${spec.fromSnapshot} is of a volume of ${size} bytes; a new volume cannot be smaller`);
+      }
+    }
     const half = await unlessAbsent(this.#client.docker.getVolume(spec.id).inspect());
     if (half !== undefined) {
       if (half.Labels?.[LABEL_INSTALLATION] !== this.#client.installation) {
@@ -67,7 +75,7 @@ export class PlainVolumes {
     }
     signal.throwIfAborted();
     await this.#client.docker.createVolume({ Name: spec.id, Driver: 'local', Labels: this.#client.labels(spec.id) });
-    if (snapshot !== undefined) await writeVolume(this.#client, spec.id, snapshot);
+    if (spec.fromSnapshot !== undefined) await writeVolume(this.#client, spec.id, this.snapshotStream(spec.fromSnapshot));
     await this.#write(spec);
   }
 
@@ -77,8 +85,12 @@ export class PlainVolumes {
     await publish(temporary, this.#record(id));
   }
 
+  async #sizeOf(id: string): Promise<number> {
+    return (JSON.parse(await readFile(this.#record(id), 'utf8')) as { sizeBytes: number }).sizeBytes;
+  }
+
   async keep(spec: VolumeSpec): Promise<void> {
-    const { sizeBytes } = JSON.parse(await readFile(this.#record(spec.id), 'utf8')) as { sizeBytes: number };
+    const sizeBytes = await this.#sizeOf(spec.id);
     if (spec.sizeBytes < sizeBytes) throw new DriverError('bad_spec', `Volume ${spec.id} has ${sizeBytes} bytes and cannot shrink to ${spec.sizeBytes}`);
     await this.attach(spec.id);
     if (spec.sizeBytes > sizeBytes) await this.#write(spec);
@@ -116,6 +128,7 @@ export class PlainVolumes {
         }
         if (attempt === ATTEMPTS) throw new DriverError('busy', `Volume ${volumeId} was written to during every attempt to copy it`);
       }
+      await writeFile(join(this.#paths.snapshots, id + SIZE), String(await this.#sizeOf(volumeId)), { flush: true });
       await publish(temporary, this.snapshotFile(id));
     } finally {
       await rm(temporary, { force: true });
@@ -158,5 +171,6 @@ export class PlainVolumes {
 
   async removeSnapshot(id: string): Promise<void> {
     await rm(this.snapshotFile(id), { force: true });
+    await rm(join(this.#paths.snapshots, id + SIZE), { force: true });
   }
 }

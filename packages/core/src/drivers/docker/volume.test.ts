@@ -202,6 +202,21 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       }
     });
 
+    test('a file system that a kill left frozen, and instances that it left paused, go on with the next start', async () => {
+      const id = await make();
+      const instance = await use(id);
+      const path = (await installation.client.docker.getVolume(id).inspect()).Mountpoint;
+      await writeFile(join(installation.client.dataDir, 'volumes', `${id}.frozen`), path);
+      await run('fsfreeze', ['--freeze', path]);
+      const paused = await use(await make());
+      const container = installation.client.docker.getContainer(paused.instanceId);
+      await writeFile(join(installation.client.dataDir, 'snapshots', 'snap-x.paused'), JSON.stringify([(await container.inspect()).Id]));
+      await container.pause();
+      await DockerVolume.create(installation.client);
+      expect(await instance.sh('timeout 5 sh -c "echo y >/data/y; sync"')).toMatchObject({ code: 0 });
+      expect((await container.inspect()).State.Paused).toBe(false);
+    });
+
     test('growth that a kill interrupted is ended by the next ensure or attach', async () => {
       const marker = (id: string): string => join(installation.client.dataDir, 'volumes', `${id}.growing`);
       for (const step of ['ensure', 'attach'] as const) {
@@ -226,6 +241,8 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       try {
         const tight = await TestInstallation.create(small);
         const here = await DockerVolume.create(tight.client);
+        expect(here.capabilities.sizeEnforced).toBe(true);
+        await run('dd', ['if=/dev/zero', `of=${join(small, 'filler')}`, 'bs=64k', 'count=15']);
         await expect(here.ensure({ id: 'vol-tight', sizeBytes: 1024 * MIB }, signal)).rejects.toMatchObject({
           code: 'failed',
           message: expect.stringContaining('disk is full'),

@@ -89,7 +89,7 @@ export class DockerVolume implements VolumeDriver {
         if (source !== undefined && 'image' in source) {
           throw new DriverError('bad_spec', `Snapshot ${spec.fromSnapshot} is a disk image, and volumes here are plain: ${ability.obstacle.reason}`);
         }
-        await this.#plain.create(spec, source?.tar(), signal);
+        await this.#plain.create(spec, signal);
         return this.#plain.observe(spec.id);
       }
       await this.#images.keep(spec, ability.onlineResize);
