@@ -122,7 +122,7 @@ const KNOWN: Known[] = [
     sentence: ([, least]) => `An instance needs at least ${least} of memory`,
   },
   {
-    pattern: /memory\.(?:limit_in_bytes|memsw\.limit_in_bytes|max)\S*: device or resource busy/,
+    pattern: /unable to set memory limit to \d+ \(current usage|memory\.(?:limit_in_bytes|memsw\.limit_in_bytes|max)\S*: device or resource busy/,
     code: 'busy',
     sentence: () => 'The instance uses more memory right now than the new limit allows',
   },

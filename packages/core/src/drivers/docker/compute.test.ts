@@ -152,6 +152,15 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       expect(await limits()).toEqual([String(32 * MIB), '20', '25000']);
     });
 
+    test('less memory than is in use is refused, and the instance goes on as it was', async () => {
+      const spec = specOf();
+      const before = await driver.ensure(spec, go);
+      await run(driver, spec.id, ['sh', '-c', 'head -c 30000000 /dev/zero > /dev/shm/ballast']);
+      const error = await refused(driver.ensure({ ...spec, memoryBytes: 8 * MIB }, stay), 'busy');
+      expect(error.message).toBe('The instance uses more memory right now than the new limit allows');
+      expect(await driver.ensure(spec, stay)).toEqual(before);
+    });
+
     test('too much memory is told as such', async () => {
       const spec = specOf({ memoryBytes: 16 * MIB, command: ['sh', '-c', 'sleep 0.3; x=$(head -c 40000000 /dev/zero | tr "\\0" x); echo survived'] });
       await driver.ensure(spec, go);

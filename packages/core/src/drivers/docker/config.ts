@@ -184,7 +184,8 @@ export function observe(id: string, info: ContainerInspectInfo): InstanceObserve
     id,
     power,
     exitCode: power !== 'stopped' || started === undefined ? undefined : info.State.ExitCode,
-    outOfMemory: info.State.OOMKilled,
+    // The engine keeps the flag over the next start, and sets it too when a program other than the first one was killed.
+    outOfMemory: power === 'stopped' && info.State.OOMKilled,
     startedAt: started,
     address: networks[0]?.IPAMConfig?.IPv4Address ?? (networks[0]?.IPAddress || undefined),
     ports: power === 'stopped' ? [] : ports.sort((a, b) => a.instancePort - b.instancePort || a.hostPort - b.hostPort),

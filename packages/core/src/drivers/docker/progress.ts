@@ -1,6 +1,6 @@
 // The engine's progress streams: one JSON object per line, with the failure, if any, among them and not in the HTTP status.
 import type { Readable } from 'node:stream';
-import { DriverError } from '../../kernel/errors.ts';
+import type { DriverError } from '../../kernel/errors.ts';
 import { translate } from './client.ts';
 import { linesOf } from './frames.ts';
 
