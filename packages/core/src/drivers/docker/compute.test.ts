@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
     afterAll(async () => {
       for (const id of made) await driver.remove(id, { signal, stopTimeout: 0 });
       const left = await bench.client.docker.listImages({ filters: { label: bench.client.filter().label } });
-      expect(left.map((image) => image.RepoTags)).toEqual([]);
+      if (left.length > 0) throw new Error(`Left behind by the test: ${left.map((image) => image.RepoTags ?? image.Id).join(', ')}`);
       await bench.close();
     });
 

@@ -1,6 +1,6 @@
 // The compute port: what the instance service needs from a backend. Verbs are states; calling twice is calling once.
 // A backend addresses everything by our instance id and never shows its own.
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { type Driver, type Found, port } from '../../kernel/driver.ts';
 
 export interface ComputeCapabilities {
@@ -107,7 +107,7 @@ export interface ExecSpec {
 
 /** A program running inside an instance. With a tty, everything arrives on stdout. Read both outputs: an unread one holds the program up, as a full pipe does. */
 export interface ExecSession {
-  readonly stdin: import('node:stream').Writable;
+  readonly stdin: Writable;
   readonly stdout: Readable;
   readonly stderr: Readable;
   resize(columns: number, rows: number): Promise<void>;
