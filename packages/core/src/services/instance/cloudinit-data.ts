@@ -25,8 +25,11 @@ export interface UserToAdd {
   system: boolean;
   createHome: boolean;
   ownGroup: boolean;
-  /** Set for a new user only. */
+  /** The hash that a new user gets. */
   hash: string | undefined;
+  /** Set also for a user who is there already. */
+  password: { secret: string; hashed: boolean } | undefined;
+  /** No login by password, in the end. */
   lock: boolean;
   sudo: string[];
   keys: string[];

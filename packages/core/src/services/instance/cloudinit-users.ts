@@ -69,7 +69,8 @@ function readUser(reader: Reader, at: At, data: UserData): void {
   if (keys.length > 0 && (system || noHome)) {
     reader.say({ path: entries.ssh_authorized_keys?.path ?? at.path }, `A user with ${system ? 'system' : 'no_create_home'} has no home directory for them`);
   }
-  const hash = readHash(reader, entries.passwd);
+  const hashed = readHash(reader, entries.hashed_passwd);
+  const plain = readPlain(reader, entries.plain_text_passwd);
   const user: UserToAdd = {
     name: name ?? '',
     uid: reader.integer(entries.uid, 0, MAX_ID),
@@ -81,17 +82,12 @@ function readUser(reader: Reader, at: At, data: UserData): void {
     system,
     createHome: !(system || noHome),
     ownGroup: !noGroup,
-    hash,
+    hash: readHash(reader, entries.passwd),
+    password: hashed !== undefined ? { secret: hashed, hashed: true } : plain !== undefined ? { secret: plain, hashed: false } : undefined,
     lock: reader.flag(entries.lock_passwd) ?? true,
     sudo: readSudo(reader, entries.sudo),
     keys,
   };
-  // Unlike `passwd`, these two are set for a user who is there already as well.
-  const password = (secret: string | undefined, hashed: boolean) => {
-    if (secret !== undefined) data.passwords.push({ user: user.name, secret, hashed, expire: false });
-  };
-  password(readHash(reader, entries.hashed_passwd), true);
-  password(readPlain(reader, entries.plain_text_passwd), false);
   if (name !== undefined) data.users.push(user);
 }
 
@@ -107,6 +103,7 @@ const plainUser = (name: string): UserToAdd => ({
   createHome: true,
   ownGroup: true,
   hash: undefined,
+  password: undefined,
   lock: true,
   sudo: [],
   keys: [],
