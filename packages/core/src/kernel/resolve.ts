@@ -1,8 +1,9 @@
 // Names and ids in an input become both: `vpc: 'prod'` is looked up in the tenant and becomes `vpc: 'prod', vpcId: 'vpc-…'`.
+
+import { z } from 'zod';
 import { type Contract, fieldMeta, inputShape, type Operation, refIdField, unwrap } from './contract.ts';
 import { Fault } from './errors.ts';
 import { type Row, type Table, words } from './table.ts';
-import { z } from 'zod';
 
 interface RefField {
   key: string;
@@ -48,7 +49,12 @@ export async function resolveRefs(
   const found: Record<string, Row[]> = {};
   for (const { key, of, many, inner } of fields) {
     const value = input[key];
-    if (value === undefined || value === null) continue;
+    if (value === undefined) continue;
+    if (value === null) {
+      // Taken away: the id must go with the name, or the reference would stay.
+      if (inner === undefined) input[refIdField(key, many)] = null;
+      continue;
+    }
     const { table } = tableOf(of);
     const look = async (text: string, path: string): Promise<Row> => {
       let row: Row;

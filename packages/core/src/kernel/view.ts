@@ -1,7 +1,8 @@
 // From a row to what a caller sees: only the contract's fields, secrets redacted. Equal revisions give the same object, so that transports may keep what they made of it.
+
+import { z } from 'zod';
 import { type Contract, fieldMeta, refIdField, unwrap } from './contract.ts';
 import type { Row } from './table.ts';
-import { z } from 'zod';
 
 export const REDACTED = '[REDACTED]';
 const MOST_VIEWS = 20_000;
@@ -23,6 +24,14 @@ export class Views {
   of(row: Row): Record<string, unknown> {
     const known = this.#views.get(row.id);
     if (known !== undefined && known.revision === row.revision && known.operation === row.operation) return known.view;
+    const view = this.once(row);
+    if (this.#views.size >= MOST_VIEWS) this.#views.delete(this.#views.keys().next().value as string);
+    this.#views.set(row.id, { revision: row.revision, operation: row.operation, view });
+    return view;
+  }
+
+  /** Not kept: inside a transaction, which may be rolled back and its revision number given to another change. */
+  once(row: Row): Record<string, unknown> {
     const view: Record<string, unknown> = {
       id: row.id,
       name: row.name,
@@ -39,8 +48,6 @@ export class Views {
       if (value !== undefined) view[key] = secret ? REDACTED : value;
     }
     for (const key of this.#statusFields) if (row.status[key] !== undefined) view[key] = row.status[key];
-    if (this.#views.size >= MOST_VIEWS) this.#views.delete(this.#views.keys().next().value as string);
-    this.#views.set(row.id, { revision: row.revision, operation: row.operation, view });
     return view;
   }
 }
