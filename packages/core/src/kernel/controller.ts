@@ -28,8 +28,14 @@ interface Entry {
   /** Woken while running. */
   again: boolean;
   queued: boolean;
+  /** Tries in a row that ended otherwise than well; decides how long the next one waits. */
+  tries: number;
+  /** Those among them that count against the generation, and which generation that is: a new change has its own tries. */
   failures: number;
+  generation: number;
   busySince: number | undefined;
+  /** The generation that the backend called wrong: not tried again by a sweep. */
+  hopeless: number | undefined;
   /** Ends a wait for a later look. */
   timer: AbortController | undefined;
 }
@@ -97,7 +103,17 @@ export class Loop {
   #entry(id: string): Entry {
     let entry = this.#entries.get(id);
     if (entry === undefined) {
-      entry = { running: false, again: false, queued: false, failures: 0, busySince: undefined, timer: undefined };
+      entry = {
+        running: false,
+        again: false,
+        queued: false,
+        tries: 0,
+        failures: 0,
+        generation: 0,
+        busySince: undefined,
+        hopeless: undefined,
+        timer: undefined,
+      };
       this.#entries.set(id, entry);
     }
     return entry;
@@ -110,7 +126,9 @@ export class Loop {
       const rows: Row[] = [];
       // In pages, so that a large table does not hold up those who wait for answers.
       for (let last = ''; ; ) {
-        const records = await store.read((db) => db.selectFrom(tableName(contract.resource.name)).selectAll().where('id', '>', last).orderBy('id').limit(SWEEP_PAGE).execute());
+        const records = await store.read((db) =>
+          db.selectFrom(tableName(contract.resource.name)).selectAll().where('id', '>', last).orderBy('id').limit(SWEEP_PAGE).execute(),
+        );
         rows.push(...records.map(rowOf));
         if (records.length < SWEEP_PAGE) break;
         last = (records[records.length - 1] as { id: string }).id;
@@ -119,10 +137,11 @@ export class Loop {
       const differing = all || controller.differing === undefined ? undefined : await controller.differing(rows as never);
       const wanted = differing === undefined ? undefined : new Set(differing);
       for (const row of rows) {
-        if (wanted === undefined || wanted.has(row.id) || row.observed < row.generation) {
-          // A row that waits for its next try is not hurried by a sweep.
-          if (this.#entries.get(row.id)?.timer === undefined || all || wanted?.has(row.id) === true) this.wake(row.id);
-        }
+        if (wanted !== undefined && !wanted.has(row.id) && row.observed >= row.generation) continue;
+        const entry = this.#entries.get(row.id);
+        if (!all && entry?.hopeless === row.generation) continue;
+        // A row that waits for its next try is not hurried by a sweep.
+        if (entry?.timer === undefined || all || wanted?.has(row.id) === true) this.wake(row.id);
       }
     } catch (error) {
       log.warn({ resource: contract.resource.name, error: message(error) }, 'could not sweep');
@@ -171,8 +190,10 @@ export class Loop {
       }
       const next = await controller.reconcile(row as never, context);
       await this.#done(row);
+      entry.tries = 0;
       entry.failures = 0;
       entry.busySince = undefined;
+      entry.hopeless = undefined;
       if (typeof next === 'number') this.#later(id, entry, next);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
@@ -181,8 +202,7 @@ export class Loop {
       } catch (second) {
         // The database itself fails (a full disk, say): nothing can be written down, so try again later.
         log.error({ resource, id, error: message(second), first: message(error) }, 'could not record a failure');
-        this.#later(id, entry, Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** entry.failures));
-        entry.failures = Math.min(entry.failures + 1, 10);
+        this.#later(id, entry, backoff(entry.tries++));
       }
     }
   }
@@ -300,7 +320,13 @@ export class Loop {
   async #failed(id: string, entry: Entry, row: Row | undefined, error: unknown): Promise<void> {
     const { contract, clock, log } = this.#options;
     if (row === undefined) throw error;
+    if (entry.generation !== row.generation) {
+      entry.generation = row.generation;
+      entry.failures = 0;
+      entry.busySince = undefined;
+    }
     if (error instanceof Waiting) {
+      entry.busySince = undefined;
       await this.#progress(row, error.message, undefined);
       this.#later(id, entry, error.milliseconds);
       return;
@@ -319,9 +345,9 @@ export class Loop {
     log.warn({ resource: contract.resource.name, id, kind, error: text, ...(kind === 'bug' ? { stack: (error as Error).stack } : {}) }, 'reconcile failed');
     const deleting = row.deletedAt !== undefined;
     if (kind === 'unavailable' || (kind === 'busy' && (deleting || clock.now() - (entry.busySince ??= clock.now()) < BUSY_MS))) {
+      if (kind === 'unavailable') entry.busySince = undefined;
       await this.#progress(row, `waiting: ${text}`, undefined);
-      this.#later(id, entry, backoff(entry.failures));
-      entry.failures = Math.min(entry.failures + 1, 10);
+      this.#later(id, entry, backoff(entry.tries++));
       return;
     }
     entry.failures++;
@@ -337,13 +363,13 @@ export class Loop {
         }
         await this.#end(unit, row.id, row.generation, body);
       });
-      if (kind !== 'bad_spec') this.#later(id, entry, FAILED_RETRY_MS);
+      if (kind === 'bad_spec') entry.hopeless = row.generation;
+      else this.#later(id, entry, FAILED_RETRY_MS);
       return;
     }
     await this.#progress(row, `trying again: ${text}`, undefined);
     if (deleting) await this.#context(row).report({ reason: text });
-    this.#later(id, entry, backoff(entry.failures));
-    entry.failures = Math.min(entry.failures, 10);
+    this.#later(id, entry, backoff(entry.tries++));
   }
 
   #later(id: string, entry: Entry, milliseconds: number): void {
@@ -404,7 +430,12 @@ export class Loop {
         const row = await store.read((db) => db.selectFrom(tableName(contract.resource.name)).select('id').where('id', '=', id).executeTakeFirst());
         if (row !== undefined || this.#stop.signal.aborted) continue;
         log.warn({ resource: contract.resource.name, id }, 'removing a leftover that no row wants');
-        await reap.remove(id, this.#stop.signal);
+        try {
+          await reap.remove(id, this.#stop.signal);
+        } catch (error) {
+          // One that cannot go yet (a network that another leftover sits on) must not keep the others.
+          if (!this.#stop.signal.aborted) log.warn({ resource: contract.resource.name, id, error: message(error) }, 'could not remove a leftover');
+        }
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) log.warn({ resource: contract.resource.name, error: message(error) }, 'could not look for leftovers');
@@ -412,7 +443,7 @@ export class Loop {
   }
 }
 
-const backoff = (failures: number): number => Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
+const backoff = (tries: number): number => Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(tries, 20));
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

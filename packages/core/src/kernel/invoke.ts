@@ -3,7 +3,7 @@
 //   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
-import { authorize, type Principal } from './authorize.ts';
+import { authorize, type Principal, systemPrincipal } from './authorize.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
 import type { Clock } from './clock.ts';
@@ -20,7 +20,6 @@ import { refFields, resolveRefs } from './resolve.ts';
 import type { Call, Preparation, Reconciliation, Rows, Service, ServiceContext, ServiceDefinition } from './service.ts';
 import { appendEvent, appendOperation, type Committed, Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
-import { systemPrincipal } from './authorize.ts';
 import { validate } from './validate.ts';
 import { Views } from './view.ts';
 
@@ -371,7 +370,7 @@ export class Kernel implements Core {
             ? { ...row, operation: operationId }
             : await new Table(this.#ownerOf(row, bound).contract, tenantId, unit).setOperation(row, operationId);
     }
-    const answer = row === undefined ? this.#answer(bound, value) : this.#answer(this.#ownerOf(row, bound), row);
+    const answer: Answer = row === undefined ? { value } : { value: this.#ownerOf(row, bound).views.once(row), generation: row.generation };
     return { ...answer, ...(operationId === undefined ? {} : { operation: operationId }) };
   }
 
@@ -482,10 +481,11 @@ export class Kernel implements Core {
         if (frame.operation.kind !== 'read') return (await this.#inside(frame, unit, invocation)).value;
         const { bound, operation } = frame;
         const table = new Table(bound.contract, tenantId, unit);
-        if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get') return bound.views.of(await table.get(frame.target as string));
+        if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get')
+          return bound.views.once(await table.get(frame.target as string));
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'list') {
           const { rows, cursor } = await table.list(listInput.parse(frame.input));
-          return { items: rows.map((row) => bound.views.of(row)), cursor };
+          return { items: rows.map((row) => bound.views.once(row)), cursor };
         }
         throw new Error(`${request.service}.${request.operation} cannot be read inside a transaction`);
       },
@@ -634,9 +634,18 @@ export class Kernel implements Core {
   }
 
   #committed(committed: Committed): void {
+    // A transaction writes one row several times (the change, its operation); two wakes would be two rounds of work.
+    const woken = new Set<string>();
+    const users = new Set<string>();
     for (const { resource, id, stateChanged } of committed.rows) {
-      if (committed.from !== resource) this.#bound.get(resource)?.loop?.wake(id);
-      if (stateChanged) void this.#wakeUsers(id);
+      if (committed.from !== resource && !woken.has(id)) {
+        woken.add(id);
+        this.#bound.get(resource)?.loop?.wake(id);
+      }
+      if (stateChanged && !users.has(id)) {
+        users.add(id);
+        void this.#wakeUsers(id);
+      }
     }
   }
 
