@@ -1,6 +1,7 @@
 // Who may do what. Every call passes here, whatever carried it; a service cannot forget it, because it never calls it.
-import { Fault } from './errors.ts';
+
 import type { Kind } from './contract.ts';
+import { Fault } from './errors.ts';
 
 export interface Principal {
   /** `local` over the socket, `system` for controllers. */

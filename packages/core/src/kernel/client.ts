@@ -1,7 +1,7 @@
 // The one typed client: its methods come from the contracts, whatever carries the calls (a core in the same process, a socket).
 import type { z } from 'zod';
-import type { Contracts, Operation } from './contract.ts';
 import type { Channel } from './channel.ts';
+import type { Contracts, Operation } from './contract.ts';
 
 export interface CallOptions {
   signal?: AbortSignal;

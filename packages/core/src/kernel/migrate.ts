@@ -1,9 +1,9 @@
 // Schema changes, in order, each once. A migration that has shipped is never edited; a new one follows it.
 import { type Kysely, sql } from 'kysely';
+import { DEFAULT_TENANT } from './authorize.ts';
 import type { Contract } from './contract.ts';
 import type { Db, KernelTables } from './db.ts';
 import { Fault } from './errors.ts';
-import { DEFAULT_TENANT } from './authorize.ts';
 
 export interface Migration {
   /** Unique for ever: `queue-001`. */

@@ -1,6 +1,6 @@
 // Rows of one resource, of one tenant. There is no tenant parameter to forget: a table is bound to its tenant when it is made.
 import { sql } from 'kysely';
-import { type Contract, fieldMeta, refIdField, type Resource } from './contract.ts';
+import { type Contract, fieldMeta, type Resource, refIdField } from './contract.ts';
 import { type Db, isUniqueViolation, type RowRecord } from './db.ts';
 import { Fault } from './errors.ts';
 import { newId } from './ids.ts';
