@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { DriverError } from '../../kernel/errors.ts';
 import { run, type ToolResult } from './tools.ts';
 
-export const BLOCK = 4096;
+const BLOCK = 4096;
 /** Below this ext4 has no room for its own tables. */
 export const MIN_BYTES = 1024 * 1024;
 

@@ -42,7 +42,7 @@ export async function hostRanges(): Promise<HostRange[]> {
   const [, ...routes] = (await readFile('/proc/net/route', 'utf8')).trimEnd().split('\n');
   for (const route of routes) {
     const [name = '', destination = '', , , , , , mask = ''] = route.split(/\s+/);
-    const prefix = [...Number.parseInt(mask, 16).toString(2)].filter((bit) => bit === '1').length;
+    const prefix = Number.parseInt(mask, 16).toString(2).replaceAll('0', '').length;
     if (prefix === 0) continue;
     // The kernel prints the address as a number in the machine's byte order.
     const bytes = Buffer.alloc(4);

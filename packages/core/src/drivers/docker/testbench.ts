@@ -26,7 +26,7 @@ export async function dockerMissing(): Promise<string | undefined> {
   return reason;
 }
 
-export interface Answer {
+interface Answer {
   code: number;
   output: string;
 }

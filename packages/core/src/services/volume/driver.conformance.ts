@@ -218,7 +218,7 @@ export function volumeConformance(backend: string, setUp: () => Promise<VolumeBe
 
     test('an aborted call does nothing', async () => {
       const id = newId('vol');
-      await expect(driver.ensure({ id, sizeBytes: 16 * MIB }, AbortSignal.abort(new Error('stop')))).rejects.toThrow();
+      await expect(driver.ensure({ id, sizeBytes: 16 * MIB }, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
       expect(await driver.inspect(id)).toBeUndefined();
     });
   });

@@ -146,7 +146,7 @@ export function networkConformance(backend: string, setUp: () => Promise<Network
 
     test('an aborted call does nothing', async () => {
       const spec = networkSpec(bench.freeCidr());
-      await expect(driver.ensure(spec, AbortSignal.abort(new Error('stop')))).rejects.toThrow();
+      await expect(driver.ensure(spec, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
       expect(await driver.inspect(spec.id)).toBeUndefined();
     });
   });
