@@ -222,7 +222,9 @@ export class Table {
     const kind = words(this.#resource.name);
     return beingDeleted
       ? new Fault('conflict', `The ${kind} ${name} is still being deleted`, { hint: 'wait a moment, then try again' })
-      : new Fault('conflict', `There is already a ${kind} named ${name}`, { hint: `cloud ${this.#resource.name} get ${name}` });
+      : new Fault('conflict', `There is already ${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind} named ${name}`, {
+          hint: `cloud ${this.#resource.name} get ${name}`,
+        });
   }
 
   /** Changes what is wanted. A change of spec counts a generation; `always` counts one all the same (restart, retry). */
@@ -285,7 +287,8 @@ export class Table {
       await this.#event(
         next,
         state,
-        change.message ?? `${capital(words(this.#resource.name))} ${row.name} is ${state}${reason === undefined ? '' : `: ${reason}`}`,
+        change.message ??
+          `${capital(words(this.#resource.name))} ${row.name} ${state === 'error' ? 'has failed' : `is ${state}`}${reason === undefined ? '' : `: ${reason}`}`,
       );
     }
     this.#touch(row.id, state !== row.state);

@@ -128,7 +128,7 @@ export function containerConfig(
     }));
 
   return {
-    Hostname: spec.name,
+    Hostname: spec.hostname ?? spec.name,
     Image: source.image,
     Entrypoint: entrypoint,
     Cmd: command,

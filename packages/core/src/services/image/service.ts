@@ -1,7 +1,7 @@
 // Images: the backend's store as it is, and rows only for what was asked to be fetched, so that a pull survives a restart.
 import { PassThrough, Writable } from 'node:stream';
 import type { Channel } from '../../kernel/channel.ts';
-import { Fault } from '../../kernel/errors.ts';
+import { DriverError, Fault } from '../../kernel/errors.ts';
 import { type RowOf, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
 import { images } from './contract.ts';
@@ -143,7 +143,14 @@ export const imageService = service(images, (context) => {
       async reconcile(row, { signal, progress, report }) {
         if (row.observed >= row.generation && row.state !== 'error') return;
         const always = (row.spec as { always?: boolean }).always === true;
-        await driver.ensure(row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
+        try {
+          await driver.ensure(row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
+        } catch (error) {
+          // A registry out of reach is a failure, told after a few tries; only a backend out of reach is waited for.
+          if (!(error instanceof DriverError) || error.code !== 'unavailable') throw error;
+          await driver.ping(signal);
+          throw new DriverError('failed', error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
+        }
         await report({ state: 'available', reason: null });
       },
       async remove(row) {

@@ -81,6 +81,17 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
     }
   }
 
+  /** A registry out of reach is a failure, told after a few tries; only a backend out of reach is waited for. */
+  async function fetchImage(reference: string, { signal, progress }: Context): Promise<void> {
+    try {
+      await images.ensure(reference, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
+    } catch (error) {
+      if (!(error instanceof DriverError) || error.code !== 'unavailable') throw error;
+      await images.ping(signal);
+      throw new DriverError('failed', error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
+    }
+  }
+
   /** Gives back the claims of volumes that the instance no longer has. */
   async function letGo(row: InstanceRow, volumeIds: readonly string[], { client }: Context): Promise<void> {
     const { volume } = client({ volume: volumes });
@@ -188,7 +199,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
           await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' } } });
         }
         progress('looking for the image');
-        await images.ensure(row.spec.image, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
+        await fetchImage(row.spec.image, reconciliation);
       } else if (settled && spec.power === 'running' && !over && observed.power === 'stopped') {
         const next = await heal(row, observed, reconciliation);
         if (!next.start) return next.again;
