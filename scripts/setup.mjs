@@ -92,17 +92,24 @@ async function ensureNode() {
   });
 }
 
+const stamp = join(root, 'node_modules', '.cache', 'thecloud', 'build');
+
 async function ensureBuild() {
-  const stamp = join(root, 'node_modules', '.cache', 'thecloud', 'build');
-  const sources = fingerprint();
-  if (existsSync(join(root, 'packages', 'cli', 'dist', 'bundle', 'main.js')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === sources) return false;
+  const bundle = join(root, 'packages', 'cli', 'dist', 'bundle', 'main.js');
+  if (existsSync(bundle) && existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint()) return false;
   await step('build', async () => {
     const [command, args] = npm();
+    const sources = fingerprint();
     await must(command, [...args, 'run', 'build', '--loglevel=error'], { env: childEnv, failure: 'The build failed.' });
-    mkdirSync(dirname(stamp), { recursive: true });
-    writeFileSync(stamp, sources);
+    rememberBuild(sources);
   });
   return true;
+}
+
+/** For whoever has run `npm run build`: what it was made from. */
+export function rememberBuild(sources = fingerprint()) {
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, sources);
 }
 
 /** Changes whenever a file that the build reads may have changed: paths, sizes and times, not contents. */

@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { probe } from './engine.mjs';
-import { setUp } from './setup.mjs';
+import { rememberBuild, setUp } from './setup.mjs';
 import { bold, childEnv, npm, report, root, run, Stop, seconds } from './terminal.mjs';
 
 const total = { passed: 0, failed: 0, skipped: /** @type {{ name: string, reason: string }[]} */ ([]) };
@@ -74,6 +74,7 @@ async function main(words) {
   await check('lint', 'lint');
   await check('types of scripts, tests and examples', 'types');
   const built = await check('build', 'build');
+  if (built) rememberBuild();
   if (scripts.generate && built) await check('generated files are current', 'generate', ['--check']);
   if (!built) process.stdout.write('\nThe build failed, so the tests did not run.\n');
   else await vitest(words, (await probe()).state === 'ready' || process.env.CI ? 'docker' : undefined);
