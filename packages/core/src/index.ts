@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from './kernel/clock.ts';
 import type { Core } from './kernel/core.ts';
-import { openDb } from './kernel/db.ts';
+import { type OpenedDb, openDb } from './kernel/db.ts';
 import type { DriverSet } from './kernel/driver.ts';
 import { Fault } from './kernel/errors.ts';
 import { newId } from './kernel/ids.ts';
@@ -49,17 +49,19 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     });
   }
   const lock = lockDataDir(dataDir);
-  const opened = openDb(join(dataDir, 'cloud.db'), { durable: options.durable ?? true });
+  let opened: OpenedDb | undefined;
   let drivers: DriverSet | undefined;
   try {
-    await migrateKernel(opened.db);
+    opened = openDb(join(dataDir, 'cloud.db'), { durable: options.durable ?? true });
+    const { db, close: closeDb } = opened;
+    await migrateKernel(db);
     const meta = async (key: string, initial: string): Promise<string> => {
-      await opened.db
+      await db
         .insertInto('meta')
         .values({ key, value: initial })
         .onConflict((on) => on.doNothing())
         .execute();
-      return (await opened.db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirstOrThrow()).value;
+      return (await db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirstOrThrow()).value;
     };
     const installation = await meta('installation', newId('cloud'));
     const wanted = options.drivers === undefined || typeof options.drivers === 'string' ? options.drivers : options.drivers.name;
@@ -70,9 +72,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       });
     }
     drivers = typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock });
-    const store = new Store(opened.db, clock);
+    const store = new Store(db, clock);
     const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, dataDir, installation, version: VERSION });
-    await migrate(opened.db, kernel.migrations());
+    await migrate(db, kernel.migrations());
     await kernel.start();
     const set = drivers;
     let closed: Promise<void> | undefined;
@@ -88,7 +90,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         closed ??= (async () => {
           await kernel.close();
           await set.close();
-          await opened.close();
+          await closeDb();
           lock.release();
         })();
         return closed;
@@ -96,7 +98,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     };
   } catch (error) {
     await drivers?.close();
-    await opened.close();
+    await opened?.close();
     lock.release();
     throw error;
   }

@@ -115,8 +115,9 @@ export interface OpenedDb {
 
 /** `durable`: a committed change survives power loss, not only the end of the process. */
 export function openDb(file: string, options: { durable: boolean }): OpenedDb {
+  let database: Database.Database | undefined;
   try {
-    const database = new Database(file);
+    database = new Database(file);
     database.pragma('journal_mode = WAL');
     database.pragma(`synchronous = ${options.durable ? 'FULL' : 'OFF'}`);
     database.pragma('foreign_keys = ON');
@@ -124,6 +125,7 @@ export function openDb(file: string, options: { durable: boolean }): OpenedDb {
     const db = new Kysely<KernelTables>({ dialect: new SqliteDialect({ database: new Prepared(database) }) });
     return { db, close: () => db.destroy() };
   } catch (error) {
+    database?.close();
     throw databaseFault(error, existsSync(file) ? file : `${file} (new)`) ?? error;
   }
 }
