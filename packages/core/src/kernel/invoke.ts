@@ -599,8 +599,12 @@ export class Kernel implements Core {
   async #auditRefusal(invocation: Invocation, requestId: string, fault: Fault): Promise<void> {
     const kind = this.#bound.get(invocation.service)?.operations.get(invocation.operation)?.operation.kind;
     if (kind !== 'write' && kind !== 'channel') return;
+    const { principal, tenant } = invocation;
     try {
-      await this.#audit(invocation.principal?.tenantId ?? '', invocation.principal?.id ?? 'anonymous', invocation, requestId, fault.code);
+      const own = principal?.tenantId ?? '';
+      // What was tried in another tenant is that tenant's business; one that the principal does not belong to hears nothing.
+      const meant = principal === undefined || tenant === undefined ? own : await this.#tenant(tenant, principal).catch(() => own);
+      await this.#audit(meant, principal?.id ?? 'anonymous', invocation, requestId, fault.code);
     } catch (error) {
       this.#options.log.error({ requestId, error: String(error) }, 'could not write an audit line');
     }
@@ -675,8 +679,14 @@ export class Kernel implements Core {
             .where('finished_at', '<', now - HISTORY_MS)
             .execute();
           await tx
+            .deleteFrom('audit')
+            .where('time', '<', now - HISTORY_MS)
+            .execute();
+          // The newest event stays: its id is what the next one counts on from.
+          await tx
             .deleteFrom('event')
             .where('time', '<', now - HISTORY_MS)
+            .where('id', '<', (of) => of.selectFrom('event').select((last) => last.fn.max('id').as('id')) as never)
             .execute();
         });
         for (const { service } of this.#bound.values()) await service.prune?.(now);

@@ -32,7 +32,7 @@ export function refFields(operation: Operation): RefField[] {
 }
 
 /** The object form of an element that may also be written short (a union of text and object). */
-function objectInside(schema: z.ZodType): z.ZodObject | undefined {
+export function objectInside(schema: z.ZodType): z.ZodObject | undefined {
   const inner = unwrap(schema);
   if (inner instanceof z.ZodObject) return inner;
   if (inner instanceof z.ZodUnion) return (inner.def.options as z.ZodType[]).map(objectInside).find((object) => object !== undefined);

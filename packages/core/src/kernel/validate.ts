@@ -1,8 +1,9 @@
 // Strict parsing of inputs, and problems in words: which field, what would be right, and the field that was probably meant.
-import type { z } from 'zod';
-import { inputShape, type Operation } from './contract.ts';
+import { z } from 'zod';
+import { type Operation, unwrap } from './contract.ts';
 import { Fault, type FieldProblem } from './errors.ts';
 import { nearest } from './near.ts';
+import { objectInside } from './resolve.ts';
 
 export function validate(operation: Operation, input: unknown): Record<string, unknown> {
   const result = operation.input.safeParse(input ?? {}, { reportInput: true });
@@ -18,17 +19,15 @@ function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Oper
   const path = [...before, ...issue.path].map(String);
   if (issue.code === 'unrecognized_keys') {
     for (const key of issue.keys) {
-      const near = path.length === 0 ? nearest(key, Object.keys(inputShape(operation))) : undefined;
+      const near = nearest(key, fieldsAt(operation, path));
       problems.push({ path: [...path, key].join('.'), message: `there is no such field${near === undefined ? '' : `; did you mean ${near}?`}` });
     }
     return;
   }
   if (issue.code === 'invalid_union') {
-    // The branch that got furthest is the one the caller meant.
-    const branch = issue.errors
-      .filter((errors) => errors.length > 0)
-      .sort((a, b) => Math.max(...b.map((inner) => inner.path.length)) - Math.max(...a.map((inner) => inner.path.length)))[0];
-    if (branch !== undefined && branch.some((inner) => inner.path.length > 0)) {
+    // The branch whose type fits is the one the caller meant.
+    const branch = issue.errors.find((errors) => errors.length > 0 && !errors.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0));
+    if (branch !== undefined) {
       for (const inner of branch) collect(inner, path, operation, problems);
       return;
     }
@@ -41,8 +40,21 @@ function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Oper
   problems.push({ path: path.join('.'), message: sentence(issue) });
 }
 
-const withArticle = (type: string): string =>
-  type === 'object' || type === 'array' || type === 'int' ? `an ${type === 'int' ? 'integer' : type}` : `a ${type}`;
+/** Names of the fields that may stand at a path of the input. */
+function fieldsAt(operation: Operation, path: readonly string[]): string[] {
+  let schema: z.ZodType | undefined = operation.input;
+  for (const key of path) {
+    const inner: z.ZodType = unwrap(schema);
+    if (inner instanceof z.ZodArray) schema = inner.def.element as z.ZodType;
+    else if (inner instanceof z.ZodRecord) schema = inner.def.valueType as z.ZodType;
+    else schema = objectInside(inner)?.shape[key] as z.ZodType | undefined;
+    if (schema === undefined) return [];
+  }
+  return Object.keys(objectInside(schema)?.shape ?? {});
+}
+
+const ARTICLES: Readonly<Record<string, string>> = { object: 'an object', record: 'an object', array: 'an array', int: 'an integer' };
+const withArticle = (type: string): string => ARTICLES[type] ?? `a ${type}`;
 
 function sentence(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
@@ -54,7 +66,7 @@ function sentence(issue: z.core.$ZodIssue): string {
         : `give ${issue.minimum} or more`;
     case 'too_big':
       return issue.origin === 'string' || issue.origin === 'array'
-        ? `give at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'items'}`
+        ? `give at most ${issue.maximum} ${issue.origin === 'string' ? 'character' : 'item'}${issue.maximum === 1 ? '' : 's'}`
         : `give ${issue.maximum} or less`;
     case 'invalid_value': {
       const values = issue.values.map(String);
