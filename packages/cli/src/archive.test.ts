@@ -1,5 +1,18 @@
 // Copies keep what files are, and a hostile archive writes nowhere but where it is unpacked.
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -85,7 +98,9 @@ describe('an archive that means harm', () => {
   }
 
   it.each(['root/../../escaped', '/escaped', 'root/../escaped'])('may not name %s', async (name) => {
-    await expect(unpackTo(hostile({ name: 'root/', type: 'directory' }, { name, content: 'x' }), join(folder, 'target'), tally)).rejects.toThrow('outside of itself');
+    await expect(unpackTo(hostile({ name: 'root/', type: 'directory' }, { name, content: 'x' }), join(folder, 'target'), tally)).rejects.toThrow(
+      'outside of itself',
+    );
     expect(existsSync(join(folder, 'escaped'))).toBe(false);
     expect(existsSync('/escaped')).toBe(false);
   });
@@ -93,7 +108,11 @@ describe('an archive that means harm', () => {
   it('may not write through a link of its own', async () => {
     const outside = join(folder, 'outside');
     mkdirSync(outside);
-    const archive = hostile({ name: 'root/', type: 'directory' }, { name: 'root/door', type: 'symlink', linkname: outside }, { name: 'root/door/file', content: 'x' });
+    const archive = hostile(
+      { name: 'root/', type: 'directory' },
+      { name: 'root/door', type: 'symlink', linkname: outside },
+      { name: 'root/door/file', content: 'x' },
+    );
     await expect(unpackTo(archive, join(folder, 'target'), tally)).rejects.toThrow('symbolic link');
     expect(existsSync(join(outside, 'file'))).toBe(false);
   });
@@ -101,7 +120,11 @@ describe('an archive that means harm', () => {
   it('may not write through a link to a file', async () => {
     const victim = join(folder, 'victim');
     writeFileSync(victim, 'mine');
-    const archive = hostile({ name: 'root/', type: 'directory' }, { name: 'root/file', type: 'symlink', linkname: victim }, { name: 'root/file', content: 'yours' });
+    const archive = hostile(
+      { name: 'root/', type: 'directory' },
+      { name: 'root/file', type: 'symlink', linkname: victim },
+      { name: 'root/file', content: 'yours' },
+    );
     await unpackTo(archive, join(folder, 'target'), tally);
     expect(readFileSync(victim, 'utf8')).toBe('mine');
     expect(lstatSync(join(folder, 'target', 'file')).isFile()).toBe(true);
@@ -114,7 +137,11 @@ describe('an archive that means harm', () => {
   });
 
   it('gets no set-uid bit and no device', async () => {
-    const archive = hostile({ name: 'root/', type: 'directory' }, { name: 'root/su', mode: 0o4755, content: 'x' }, { name: 'root/null', type: 'character-device', devmajor: 1, devminor: 3 });
+    const archive = hostile(
+      { name: 'root/', type: 'directory' },
+      { name: 'root/su', mode: 0o4755, content: 'x' },
+      { name: 'root/null', type: 'character-device', devmajor: 1, devminor: 3 },
+    );
     await unpackTo(archive, join(folder, 'target'), tally);
     expect(statSync(join(folder, 'target', 'su')).mode & 0o7777).toBe(0o755);
     expect(skipped).toEqual(['root/null']);

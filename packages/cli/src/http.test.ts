@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConnectionLost, events, request } from './http.ts';
-import { Remote, faultFrom } from './remote.ts';
+import { faultFrom, Remote } from './remote.ts';
 import type { OperationSpec } from './table.ts';
 
 let folder: string;
@@ -99,8 +99,13 @@ describe('an answer', () => {
 
 describe('nobody at the other end', () => {
   it('is unavailable, with the command that helps', async () => {
-    await expect(request({ socket: join(folder, 'none') }, { method: 'GET', path: '/' })).rejects.toMatchObject({ code: 'unavailable', hint: 'cloud daemon start' });
-    await expect(request({ host: '127.0.0.1', port: 1, url: 'http://127.0.0.1:1', token: undefined }, { method: 'GET', path: '/' })).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(request({ socket: join(folder, 'none') }, { method: 'GET', path: '/' })).rejects.toMatchObject({
+      code: 'unavailable',
+      hint: 'cloud daemon start',
+    });
+    await expect(request({ host: '127.0.0.1', port: 1, url: 'http://127.0.0.1:1', token: undefined }, { method: 'GET', path: '/' })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
   });
 });
 
@@ -130,7 +135,17 @@ describe('events', () => {
 });
 
 describe('calls', () => {
-  const create = { resource: 'vpc', name: 'create', kind: 'write', method: 'POST', path: '/v1/vpcs', target: false, async: true, destructive: false, form: 'resource' } as const satisfies OperationSpec;
+  const create = {
+    resource: 'vpc',
+    name: 'create',
+    kind: 'write',
+    method: 'POST',
+    path: '/v1/vpcs',
+    target: false,
+    async: true,
+    destructive: false,
+    form: 'resource',
+  } as const satisfies OperationSpec;
   const remote = () => new Remote({ output: 'json', tenant: 'acme', quiet: true, verbose: false, dataDir: folder, endpoint: { socket } });
 
   it('repeat a write whose answer was lost, under the same key', async () => {

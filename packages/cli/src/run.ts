@@ -8,7 +8,7 @@ import { nameOf, printList, printOne, structured } from './print/index.ts';
 import { doing, done } from './progress.ts';
 import { type Called, Remote } from './remote.ts';
 import { settingsOf } from './settings.ts';
-import { type Command, loadGroup, type OperationSpec } from './table.ts';
+import { loadGroup, type OperationSpec } from './table.ts';
 import { waitFor } from './wait.ts';
 import { flag, isSet, type Words } from './words.ts';
 
@@ -82,10 +82,9 @@ export async function listAll(
 }
 
 async function write(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
-  const { command } = words;
-  const operation = command.operation as OperationSpec;
+  const operation = words.command.operation as OperationSpec;
   if (isSet(words, 'dry-run')) {
-    await (await import('./dry-run.ts')).dryRun(command, remote, targets, input);
+    await (await import('./dry-run.ts')).dryRun(words.command, remote, targets, input);
     return 0;
   }
   if (operation.destructive && !isSet(words, 'yes') && someoneIsThere()) {
@@ -93,7 +92,7 @@ async function write(words: Words, remote: Remote, targets: readonly string[], i
   }
   if (targets.length <= 1) {
     const answer = await writeOne(words, remote, targets[0], input);
-    await printWritten(command, remote, answer);
+    await printWritten(words, remote, answer);
     return 0;
   }
   return writeMany(words, remote, targets, input);
@@ -119,7 +118,7 @@ async function writeMany(words: Words, remote: Remote, targets: readonly string[
   const good = answers.filter((answer) => answer !== undefined);
   const { output } = remote.settings;
   if (output === 'json' || output === 'yaml') out(await structured({ items: good }, output));
-  else for (const answer of good) await printWritten(words.command, remote, answer);
+  else for (const answer of good) await printWritten(words, remote, answer);
   return codes.find((code) => code !== 0) ?? 0;
 }
 
@@ -136,7 +135,11 @@ export async function writeOne(words: Words, remote: Remote, target: string | un
     await confirm(`${error.message}. Restart it now?`);
     called = await remote.call(operation, { target, input: { ...input, allowRestart: true } });
   }
-  if (called.operation === undefined || isSet(words, 'no-wait')) return called.value;
+  if (called.operation === undefined) return called.value;
+  if (isSet(words, 'no-wait')) {
+    if (!remote.settings.quiet) err(`Accepted. To wait for it: cloud operation wait ${called.operation}\n`);
+    return called.value;
+  }
   const view = called.value as Row;
   const name = nameOf(view);
   const what = `${operation.resource} ${target === undefined || operation.resource === 'image' ? name : nameOf({ name: target === view['id'] ? name : target })}`;
@@ -177,14 +180,15 @@ async function refreshed(remote: Remote, resource: string, id: string, accepted:
 const showsResource = ({ standard, form }: OperationSpec): boolean => standard === 'create' || standard === 'update' || form !== 'resource';
 
 /** create and update show the resource; other changes say in a line what it is now. */
-export async function printWritten(command: Command, remote: Remote, answer: unknown): Promise<void> {
-  const operation = command.operation as OperationSpec;
+async function printWritten(words: Words, remote: Remote, answer: unknown): Promise<void> {
+  const operation = words.command.operation as OperationSpec;
   const { output } = remote.settings;
   const row = (typeof answer === 'object' && answer !== null ? answer : {}) as Row;
   const shown = typeof row['id'] === 'string' && row['id'].startsWith('snap-') && operation.name === 'snapshot' ? 'snapshot' : operation.resource;
   if (output !== 'table' || showsResource(operation)) {
     return printOne(loadGroup(shown), answer, output);
   }
+  if (operation.async && isSet(words, 'no-wait')) return out(`${operation.resource} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
   if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);
   out(`${operation.resource} ${nameOf(row)} is ${printable(String(row['state']))}\n`);
 }

@@ -80,7 +80,16 @@ describe('both parsers', () => {
 
 describe('flags before the command', () => {
   it('are moved behind it, before --', () => {
-    expect(commandFirst(['-o', 'json', '--quiet', 'instance', 'exec', 'web', '--', 'ls'])).toEqual(['instance', 'exec', 'web', '-o', 'json', '--quiet', '--', 'ls']);
+    expect(commandFirst(['-o', 'json', '--quiet', 'instance', 'exec', 'web', '--', 'ls'])).toEqual([
+      'instance',
+      'exec',
+      'web',
+      '-o',
+      'json',
+      '--quiet',
+      '--',
+      'ls',
+    ]);
     expect(commandFirst(['instance', 'list'])).toEqual(['instance', 'list']);
   });
 });

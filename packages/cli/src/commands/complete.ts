@@ -6,7 +6,7 @@ import { nameOf } from '../print/index.ts';
 import { Remote } from '../remote.ts';
 import { SETTINGS, settingsOf } from '../settings.ts';
 import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from '../table.ts';
-import { commandFirst, flagsOf, type Words } from '../words.ts';
+import { flagsOf, type Words } from '../words.ts';
 
 type Candidate = readonly [word: string, meaning?: string];
 
@@ -29,14 +29,28 @@ export async function run(asked: Words): Promise<number> {
 }
 
 async function candidates(given: readonly string[], current: string): Promise<readonly Candidate[]> {
-  const before = given.length > 0 && given[0]?.startsWith('-') ? commandFirst(given) : [...given];
+  const { pending, words: before } = withoutGlobals(given);
+  if (pending !== undefined) return (pending.values ?? []).map((value) => [value] as const);
   const [first, second] = before;
-  if (first === undefined || first.startsWith('-')) return current.startsWith('-') ? flagCandidates(GLOBAL.map((key) => COMMON[key] as Flag)) : topCandidates();
+  if (first === undefined) return current.startsWith('-') ? flagCandidates(GLOBAL.map((key) => COMMON[key] as Flag)) : topCandidates();
   if (first === 'help') return before.length === 1 ? topCandidates() : hasGroup(before[1] ?? '') ? groupCandidates(before[1] as string) : [];
   if (hasGroup(first) && second === undefined) return groupCandidates(first);
   const command = findCommand(hasGroup(first) ? `${first} ${second}` : first);
   if (command === undefined) return [];
   return inCommand(command, before.slice(command.id.split(' ').length), current);
+}
+
+/** Flags of every command may stand before it; the last of them may still wait for its value. */
+function withoutGlobals(given: readonly string[]): { words: readonly string[]; pending: Flag | undefined } {
+  const flags = GLOBAL.map((key) => COMMON[key] as Flag);
+  for (let index = 0; index < given.length; index++) {
+    const word = given[index] as string;
+    if (!word.startsWith('-')) return { words: given.slice(index), pending: undefined };
+    const flag = named(flags, word.split('=', 1)[0] as string);
+    if (flag === undefined || flag.type === 'boolean' || word.includes('=')) continue;
+    if (++index === given.length) return { words: [], pending: flag };
+  }
+  return { words: [], pending: undefined };
 }
 
 async function inCommand(command: Command, before: readonly string[], current: string): Promise<readonly Candidate[]> {
