@@ -101,7 +101,9 @@ export async function lastWords(driver: ComputeDriver, id: string, step?: string
   let lines: string[] = [];
   let running: string | undefined;
   for await (const { text } of tail.more()) {
-    if (step !== undefined && text.startsWith(`cloud-init: ${step} failed with exit code `)) return { lines, running };
+    // It follows the last output directly when that ended without a line break.
+    const failed = step === undefined ? -1 : text.indexOf(`cloud-init: ${step} failed with exit code `);
+    if (failed !== -1) return { lines: [...lines, text.slice(0, failed)], running };
     const [, begun] = /^cloud-init: ((?:(?!failed with exit code|ended the shell|finished with).)+)$/.exec(text) ?? [];
     if (begun !== undefined) [running, lines] = [begun, []];
     else lines = [...lines, text].slice(-LAST_LINES);
