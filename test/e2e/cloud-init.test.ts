@@ -112,8 +112,9 @@ suite(`cloud-init in containers${missing === undefined ? '' : ` (skipped: ${miss
   };
 
   async function bootWith(userData: string | undefined, options: { image?: string; keys?: string[]; spec?: Partial<InstanceSpec> } = {}) {
-    const instance = await launch(options.image, options.spec);
-    const boot = bootOf(userData === undefined ? undefined : readUserData(userData), options.keys ?? []);
+    const data = userData === undefined ? undefined : readUserData(userData);
+    const instance = await launch(options.image, { ...(data?.hostname === undefined ? {} : { hostname: data.hostname }), ...options.spec });
+    const boot = bootOf(data, options.keys ?? []);
     const progress = await finish(instance.driver, instance.id, boot);
     return { ...instance, boot, progress };
   }
@@ -123,6 +124,7 @@ suite(`cloud-init in containers${missing === undefined ? '' : ` (skipped: ${miss
       const packed = gzipSync('packed\n').toString('base64');
       const { driver, id, sh, progress } = await bootWith(
         `#cloud-config
+fqdn: box.example.com
 manage_etc_hosts: true
 groups: [ops, { crew: [deploy] }]
 users:
@@ -162,6 +164,7 @@ final_message: All done
       );
       expect(await log(driver, id)).toContain("[it's]");
       expect(progress).toEqual({ status: 'done', exitCode: 0 });
+      expect(await sh('hostname; cat /etc/hostname; grep 127.0.1.1 /etc/hosts')).toBe('box\nbox\n127.0.1.1 box.example.com box\n');
       expect(await sh('cat /etc/passwd')).toMatch(/^deploy:x:4242:4242:It's Deploy & Co:\/home\/deploy:\/bin\/sh$/m);
       expect(await sh('cat /etc/group')).toMatch(/^crew:x:\d+:deploy$/m);
       expect(await sh('cat /etc/group')).toMatch(/^extra:x:\d+:deploy$/m);
@@ -266,6 +269,11 @@ runcmd:
         ),
         { numRuns: 10 },
       );
+    });
+
+    test('a host name that the instance did not get is told', async () => {
+      const { progress } = await bootWith('#cloud-config\nhostname: other\n', { spec: { hostname: 'first' } });
+      expect(progress).toMatchObject({ status: 'error', reason: expect.stringContaining('The host name is first and cannot be changed from inside') });
     });
 
     test('keys alone', async () => {
@@ -419,7 +427,7 @@ runcmd:
       const { id, sh, driver } = await launch();
       const boot = bootOf(readUserData('#cloud-config\nruncmd: [sleep 61]\n'), []);
       await advanceBoot(driver, id, boot);
-      await sh(`kill -9 $(cut -d' ' -f1 ${HOME}/${id}/started); pkill sleep`);
+      await sh(`kill -9 $(cut -d' ' -f1 ${HOME}/${id}/started)`);
       expect(await finish(await freshDriver(), id, boot)).toMatchObject({ status: 'error', reason: expect.stringContaining('interrupted') });
     });
 
