@@ -6,6 +6,7 @@ import { Fault } from './errors.ts';
 import { newId } from './ids.ts';
 import { tableName } from './migrate.ts';
 import { nearest } from './near.ts';
+import { MAX_PAGE, notACursor, type Page, selectorOf } from './page.ts';
 import { adjustQuota } from './quota.ts';
 import { appendEvent, type Unit } from './store.ts';
 
@@ -30,6 +31,8 @@ export interface Row<Spec = Record<string, unknown>, Status = Record<string, unk
   readonly deletedAt: number | undefined;
 }
 
+export type { Page };
+
 export interface Draft {
   name: string;
   labels?: Record<string, string>;
@@ -39,14 +42,6 @@ export interface Draft {
   /** When it must be known before the row is made. */
   id?: string;
 }
-
-export interface Page {
-  label?: readonly string[] | undefined;
-  limit?: number | undefined;
-  cursor?: string | undefined;
-}
-
-export const MAX_PAGE = 1000;
 
 export const rowOf = (record: RowRecord): Row => ({
   id: record.id,
@@ -145,20 +140,14 @@ export class Table {
       query = query.where((where) => where.or([where('created_at', '>', at), where.and([where('created_at', '=', at), where('id', '>', id)])]));
     }
     for (const selector of page.label ?? []) {
-      const match = /^([^=!]+)(?:(!?=)(.*))?$/s.exec(selector);
-      if (match === null)
-        throw new Fault('invalid_input', `"${selector}" is not key=value, key!=value or key`, {
-          details: [{ path: 'label', message: 'use key=value, key!=value or key' }],
-        });
-      const [, key = '', comparison, value = ''] = match;
-      const negated = comparison === '!=';
+      const { key, value, negated } = selectorOf(selector);
       query = query.where((where) => {
         let labels = where
           .selectFrom('label')
           .select('key')
           .whereRef('label.owner', '=', sql.ref(`${this.#table}.id`))
           .where('label.key', '=', key);
-        if (comparison !== undefined) labels = labels.where('label.value', '=', value);
+        if (value !== undefined) labels = labels.where('label.value', '=', value);
         const has = where.exists(labels);
         return negated ? where.not(has) : has;
       });
@@ -415,9 +404,6 @@ export function notFound(resource: string, target: string, names: Iterable<strin
 const writeCursor = (row: Row): string => Buffer.from(`${row.createdAt}.${row.id}`).toString('base64url');
 function readCursor(cursor: string): [number, string] {
   const match = /^(\d+)\.([a-z]+-[0-9a-z]+)$/.exec(Buffer.from(cursor, 'base64url').toString());
-  if (match === null)
-    throw new Fault('invalid_input', 'The cursor is not one that a list answered with', {
-      details: [{ path: 'cursor', message: 'use the cursor of the page before' }],
-    });
+  if (match === null) throw notACursor();
   return [Number(match[1]), match[2] as string];
 }

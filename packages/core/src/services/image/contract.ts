@@ -21,7 +21,7 @@ export const image = resource('image', {
     references: z.array(z.string()).optional().meta({ description: 'Every name of the same content' }),
     digest: z.string().optional().meta({ description: 'Content digest' }),
     sizeBytes: z.int().optional().meta({ description: 'Size, bytes' }),
-    architecture: z.string().optional(),
+    architecture: z.string().optional().meta({ description: 'Processor architecture, such as amd64' }),
   },
   states: ['pending', 'available', 'deleting', 'error'],
   columns: ['name', 'state', 'sizeBytes', 'architecture', 'createdAt'],

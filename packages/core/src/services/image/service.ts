@@ -2,6 +2,7 @@
 import { PassThrough, Writable } from 'node:stream';
 import type { Channel } from '../../kernel/channel.ts';
 import { DriverError, Fault } from '../../kernel/errors.ts';
+import { pageOf } from '../../kernel/page.ts';
 import { type RowOf, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
 import { images } from './contract.ts';
@@ -57,16 +58,22 @@ export const imageService = service(images, (context) => {
     handlers: {
       async list(call) {
         const present = await driver.list();
-        const { rows } = await call.rows.list();
+        const rows: ImageRow[] = [];
+        for (let cursor: string | undefined; ; ) {
+          const page = await call.rows.list({ cursor });
+          rows.push(...page.rows);
+          cursor = page.cursor;
+          if (cursor === undefined) break;
+        }
         const byName = new Map(rows.map((row) => [row.name, row]));
         const shown = new Set<string>();
-        const items: object[] = present.map((image) => {
+        const items = present.map((image): ReturnType<typeof view> | ReturnType<typeof asView> => {
           const row = image.references.map((name) => byName.get(name)).find((found) => found !== undefined);
           if (row !== undefined) shown.add(row.id);
           return view(image, row);
         });
         for (const row of rows) if (!shown.has(row.id) && row.state !== 'available') items.push(asView(row));
-        return { items: items as never };
+        return pageOf(items, ({ name, id }) => `${name} ${id}`, call.input) as never;
       },
       async get(call) {
         const target = call.targetName;

@@ -1,7 +1,8 @@
 // Instance types: a fixed catalogue, and whether this host is large enough for each.
+import { pageOf } from '../../kernel/page.ts';
 import { service } from '../../kernel/service.ts';
-import { computePort } from '../instance/driver.ts';
 import { notFound } from '../../kernel/table.ts';
+import { computePort } from '../instance/driver.ts';
 import { CATALOG } from './catalog.ts';
 import { instanceTypes } from './contract.ts';
 
@@ -32,7 +33,7 @@ export const instanceTypeService = service(instanceTypes, (context) => {
   };
   return {
     handlers: {
-      list: async () => ({ items: CATALOG.map(view) }),
+      list: async (call) => pageOf(CATALOG.map(view), ({ name }) => String(CATALOG.findIndex((type) => type.name === name)).padStart(4, '0'), call.input),
       async get(call) {
         const found = CATALOG.find(({ name }) => name === call.targetName || `type-${name}` === call.targetName);
         if (found === undefined)

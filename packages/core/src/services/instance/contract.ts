@@ -103,12 +103,12 @@ export const instance = resource('instance', {
   },
   status: {
     address: z.string().optional().meta({ description: 'Private address' }),
-    cpus: z.number().optional(),
-    memoryMiB: z.int().optional(),
+    cpus: z.number().optional().meta({ description: 'CPU cores it may use' }),
+    memoryMiB: z.int().optional().meta({ description: 'Memory it may use, MiB' }),
     exitCode: z.int().optional().meta({ description: 'Exit code of the last run' }),
-    startedAt: z.iso.datetime().optional(),
+    startedAt: z.iso.datetime().optional().meta({ description: 'Start of the present run' }),
     restarts: z.int().optional().meta({ description: 'Restarts by self-healing' }),
-    cloudInit: cloudInit.optional(),
+    cloudInit: cloudInit.optional().meta({ description: 'How first boot went' }),
   },
   columns: ['name', 'state', 'type', 'image', 'address', 'ports', 'vpc', 'createdAt'],
   wide: ['id', 'restarts', 'volumes', 'reason'],
@@ -232,13 +232,13 @@ export const instances = contract(instance, {
         .min(1)
         .max(10_000)
         .optional()
-        .meta({ cli: { hidden: true } }),
+        .meta({ description: 'Width of the terminal, characters', cli: { hidden: true } }),
       rows: z
         .int()
         .min(1)
         .max(10_000)
         .optional()
-        .meta({ cli: { hidden: true } }),
+        .meta({ description: 'Height of the terminal, lines', cli: { hidden: true } }),
     },
     output: z.strictObject({ exitCode: z.int() }),
     examples: [
