@@ -517,6 +517,8 @@ export class Kernel implements Core {
       if (handler === undefined) throw new Error(`${invocation.service}.${name} has no handler`);
       const table = new Table(bound.contract, tenantId, this.#store.db);
       const target = await this.#store.read(() => this.#target(frame, table));
+      // A stream's handler begins with its first item, which is too late to say that there is nothing to stream from.
+      if (target instanceof Fault) throw target;
       const refs = await this.#resolve(frame, this.#store.db);
       const call = this.#call(frame, undefined, target, refs);
       if (kind === 'channel') {
