@@ -1,0 +1,307 @@
+// What holds for every operation of every contract, however little its author thought of it. Exceptions are lists with reasons, and may only shrink.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { contracts, fieldMeta, inputShape, unwrap } from '../../packages/core/src/contracts.ts';
+import type { Principal } from '../../packages/core/src/kernel/authorize.ts';
+import type { Answer, Invocation } from '../../packages/core/src/kernel/core.ts';
+import { validate } from '../../packages/core/src/kernel/validate.ts';
+import { faultOf } from '../../packages/core/src/testing/bench.ts';
+import { type Case, cases, type Fixture, fixture, inputOf, titleOf } from './fixture.ts';
+
+const TENANT = 'tnt-0000000000000000';
+const principal = (id: string, roles: Principal['roles'], tenantId = TENANT): Principal => ({ id, kind: 'user', tenantId, roles });
+const viewer = principal('viewer', { [TENANT]: ['viewer'] });
+const nobody = principal('nobody', {});
+const oddRole = principal('odd', { [TENANT]: ['constructor', 'owner'] });
+
+/** Images are the backend's own store, which all tenants share: there is no other tenant's image. */
+const SHARED = new Set(['image']);
+/** Fields that say everything by their name and type. Only to shrink. */
+const UNDESCRIBED = new Set<string>([]);
+
+/** Opens whatever kind of operation it is, far enough that every check has been made. */
+async function attempt(f: Fixture, of: Case, call: Partial<Invocation>): Promise<Answer | undefined> {
+  const abort = new AbortController();
+  const invocation: Invocation = {
+    service: of.service,
+    operation: of.name,
+    target: f.targetOf(of),
+    input: inputOf(of),
+    principal: principal('admin', { '*': ['admin'] }),
+    source: 'test',
+    ...call,
+    signal: abort.signal,
+  };
+  try {
+    if (of.operation.kind === 'stream') {
+      const items = (await f.core.stream(invocation))[Symbol.asyncIterator]();
+      abort.abort();
+      await items.return?.();
+      return undefined;
+    }
+    if (of.operation.kind === 'channel') {
+      const channel = await f.core.channel(invocation);
+      channel.close();
+      await channel.result.catch(() => undefined);
+      return undefined;
+    }
+    return await f.core.invoke(invocation);
+  } finally {
+    abort.abort();
+  }
+}
+
+/** Everything that a refused call must leave as it is. */
+async function written(f: Fixture): Promise<string> {
+  const tables: Record<string, unknown> = {};
+  for (const { resource } of Object.values(contracts)) {
+    if (!resource.stored) continue;
+    const table = `r_${resource.name.replaceAll('-', '_')}` as const;
+    tables[table] = await f.db.selectFrom(table).select(['id', 'tenant', 'revision']).orderBy('id').execute();
+  }
+  for (const table of ['quota_usage', 'reference', 'label'] as const) tables[table] = await f.db.selectFrom(table).selectAll().execute();
+  for (const table of ['event', 'operation', 'idempotency'] as const) tables[table] = (await f.db.selectFrom(table).selectAll().execute()).length;
+  return JSON.stringify(tables);
+}
+/** Lines of people; what controllers do for a change is written down under `system`. */
+const audited = (f: Fixture) => f.db.selectFrom('audit').selectAll().where('principal', '!=', 'system').orderBy('id').execute();
+
+describe('refused', () => {
+  let f: Fixture;
+  let before: string;
+  const theirs: Record<string, { id: string; name: string }> = {};
+
+  beforeAll(async () => {
+    f = await fixture();
+    // Another tenant has one of everything, under names of its own.
+    await f.tenant('other');
+    const there = { tenant: 'other' };
+    const { cloud } = f;
+    const keep = async (resource: string, made: Promise<{ id: string; name: string; operation?: string }>) => {
+      const view = await made;
+      theirs[resource] = view;
+      // The operation is the other tenant's, so its row is looked at instead.
+      const table = `r_${resource.replaceAll('-', '_')}` as const;
+      await f.until(async () => {
+        const row = await f.db.selectFrom(table).select(['observed', 'generation']).where('id', '=', view.id).executeTakeFirstOrThrow();
+        return row.observed >= row.generation;
+      });
+    };
+    await keep('vpc', cloud.vpc.create({ name: 'their-vpc' }, there));
+    await keep('volume', cloud.volume.create({ name: 'their-volume' }, there));
+    await keep('snapshot', cloud.snapshot.create({ name: 'their-snapshot', volume: 'their-volume' }, there));
+    await keep('instance', cloud.instance.create({ name: 'their-instance', image: 'busybox', vpc: 'their-vpc' }, there));
+    await keep(
+      'ssh-key',
+      cloud.sshKey.create(
+        { name: 'their-key', publicKey: inputOf(cases.find((of) => titleOf(of) === 'ssh-key create') as Case)['publicKey'] as string },
+        there,
+      ),
+    );
+    for (const { resource, operations } of Object.values(contracts)) {
+      if (!resource.stored || SHARED.has(resource.name) || theirs[resource.name] !== undefined) continue;
+      const create = (operations as Record<string, Case['operation']>)['create'];
+      if (create === undefined) continue;
+      const input = { ...inputOf({ service: resource.name, name: 'create', operation: create }), name: `their-${resource.name}` };
+      const { value } = await f.call({ service: resource.name, operation: 'create', input, tenant: 'other' });
+      theirs[resource.name] = value as { id: string; name: string };
+    }
+    before = await written(f);
+  });
+  afterAll(async () => {
+    const after = await written(f);
+    await f.close();
+    expect(after).toBe(before);
+  });
+
+  test.each(cases)('$service $name: without credentials', async (of) => {
+    expect((await faultOf(attempt(f, of, { principal: undefined }))).code).toBe('unauthenticated');
+  });
+
+  test.each(cases)('$service $name: in a tenant that is not there, or not one’s own', async (of) => {
+    for (const tenant of ['nowhere', 'other', 'tnt-%']) expect((await faultOf(attempt(f, of, { principal: viewer, tenant }))).code, tenant).toBe('not_found');
+  });
+
+  test.each(cases)('$service $name: without a role, or with one that means nothing', async (of) => {
+    expect((await faultOf(attempt(f, of, { principal: nobody }))).code).toBe('forbidden');
+    expect((await faultOf(attempt(f, of, { principal: oddRole }))).code).toBe('forbidden');
+  });
+
+  test.each(cases.filter(({ operation: { kind } }) => kind === 'write' || kind === 'channel'))(
+    '$service $name: a viewer may not, and that is written down',
+    async (of) => {
+      const count = (await audited(f)).length;
+      const fault = await faultOf(attempt(f, of, { principal: viewer }));
+      expect(fault).toMatchObject({ code: 'forbidden', details: { permission: `${of.service}:${of.name}` } });
+      const lines = (await audited(f)).slice(count);
+      expect(lines).toMatchObject([{ principal: 'viewer', tenant: TENANT, permission: `${of.service}:${of.name}`, outcome: 'forbidden', source: 'test' }]);
+    },
+  );
+
+  test.each(cases.filter(({ operation, service, stored }) => operation.target && stored && !SHARED.has(service)))(
+    '$service $name: another tenant’s, by name, id and the beginning of the id',
+    async (of) => {
+      const { id, name } = theirs[of.service] as { id: string; name: string };
+      for (const target of [name, id, id.slice(0, -2)]) expect((await faultOf(attempt(f, of, { target }))).code, target).toBe('not_found');
+    },
+  );
+
+  const refs = cases.flatMap((of) =>
+    Object.entries(inputShape(of.operation)).flatMap(([field, schema]) => {
+      const { ref } = fieldMeta(schema);
+      return ref === undefined || SHARED.has(ref) ? [] : [{ ...of, field, ref, many: unwrap(schema) instanceof z.ZodArray }];
+    }),
+  );
+  test.each(refs)('$service $name: another tenant’s $ref as $field', async ({ field, ref, many, ...of }) => {
+    for (const target of [theirs[ref]?.name, theirs[ref]?.id]) {
+      const fault = await faultOf(attempt(f, of, { input: { ...inputOf(of), [field]: many ? [target] : target } }));
+      expect(fault).toMatchObject({ code: 'not_found', details: [{ path: many ? `${field}.0` : field }] });
+    }
+  });
+
+  test.each(cases)('$service $name: an unknown field, and a wrong type in each', async (of) => {
+    const input = inputOf(of);
+    const unknown = await faultOf(attempt(f, of, { input: { ...input, nonsense: 1 } }));
+    expect(unknown).toMatchObject({ code: 'invalid_input', details: [{ path: 'nonsense' }] });
+    for (const field of Object.keys(inputShape(of.operation))) {
+      // A symbol's worth of nonsense: no field takes a function of JSON shape like this one.
+      const fault = await faultOf(attempt(f, of, { input: { ...input, [field]: { $: [] } } }));
+      const paths = (fault.details as { path: string }[]).map(({ path }) => path);
+      expect(fault.code, field).toBe('invalid_input');
+      for (const path of paths) expect(path.split('.')[0]).toBe(field);
+    }
+  });
+
+  test.each(cases)('$service $name: each required field left out', async (of) => {
+    const input = inputOf(of);
+    for (const [field, schema] of Object.entries(inputShape(of.operation))) {
+      if (schema.safeParse(undefined).success) continue;
+      const { [field]: _, ...rest } = input;
+      const fault = await faultOf(attempt(f, of, { input: rest }));
+      expect(fault.code).toBe('invalid_input');
+      expect(fault.details).toEqual([{ path: field, message: expect.stringContaining('required') }]);
+    }
+  });
+
+  test.each(cases)('$service $name: each field over its limits', async (of) => {
+    const input = inputOf(of);
+    for (const [field, schema] of Object.entries(inputShape(of.operation))) {
+      for (const value of beyond(schema)) {
+        const fault = await faultOf(attempt(f, of, { input: { ...input, [field]: value } }));
+        const [first] = fault.details as { path: string }[];
+        expect(fault.code, `${field} = ${JSON.stringify(value).slice(0, 40)}`).toBe('invalid_input');
+        expect(first?.path.split('.')[0]).toBe(field);
+      }
+    }
+  });
+
+  test.each(cases.filter(({ operation, stored, service }) => operation.target && operation.kind === 'write' && stored && !SHARED.has(service)))(
+    '$service $name: on a generation that has passed',
+    async (of) => {
+      expect((await faultOf(attempt(f, of, { ifMatch: 4711 }))).code).toBe('stale');
+    },
+  );
+});
+
+/** Values just outside of what the schema says about length, size and count. */
+function beyond(schema: z.ZodType): unknown[] {
+  const json = z.toJSONSchema(unwrap(schema), { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>;
+  const values: unknown[] = [];
+  const { maxLength, minLength, maximum, minimum, maxItems, minItems } = json as Record<string, number | undefined>;
+  if (maxLength !== undefined) values.push('x'.repeat(maxLength + 1));
+  if (minLength !== undefined && minLength > 0) values.push('');
+  if (maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER) values.push(maximum + 1);
+  if (minimum !== undefined && minimum > Number.MIN_SAFE_INTEGER) values.push(minimum - 1);
+  if (maxItems !== undefined) values.push(Array.from({ length: maxItems + 1 }, () => 'x'));
+  if (minItems !== undefined && minItems > 0) values.push([]);
+  return values;
+}
+
+describe('allowed', () => {
+  test.each(cases.filter(({ operation }) => operation.kind === 'write'))(
+    '$service $name: done once, written down once, and shown as its contract says',
+    async (of) => {
+      await using f = await fixture();
+      const counts = async () => ({ audit: (await audited(f)).length, events: (await f.db.selectFrom('event').select('id').execute()).length });
+      const start = await counts();
+      const answer = (await attempt(f, of, { idempotencyKey: 'key' })) as Answer;
+      of.operation.output.parse(answer.value);
+      if (answer.operation !== undefined)
+        expect(await f.ended({ operation: answer.operation })).toMatchObject({ state: 'succeeded', kind: `${of.service}.${of.name}` });
+      else expect(of.operation.async && of.service !== 'image').toBe(false);
+      const done = await counts();
+      expect(done.audit).toBe(start.audit + 1);
+      expect((await audited(f)).at(-1)).toMatchObject({ permission: `${of.service}:${of.name}`, outcome: 'ok', principal: 'admin' });
+      expect(done.events).toBeGreaterThan(start.events);
+
+      const settled = await written(f);
+      const again = (await attempt(f, of, { idempotencyKey: 'key' })) as Answer;
+      expect(again).toEqual({ ...JSON.parse(JSON.stringify(answer)), replayed: true });
+      const other = of.operation.target
+        ? { target: 'another' }
+        : { input: { ...inputOf(of), ...('name' in inputOf(of) ? { name: 'another' } : { reference: 'another' }) } };
+      expect((await faultOf(attempt(f, of, { idempotencyKey: 'key', ...other }))).code).toBe('conflict');
+      expect(await written(f)).toBe(settled);
+    },
+  );
+
+  describe('reading', () => {
+    let f: Fixture;
+    beforeAll(async () => {
+      f = await fixture();
+    });
+    afterAll(() => f.close());
+    test.each(cases.filter(({ operation }) => operation.kind === 'read'))('$service $name: a viewer may, and it is shown as its contract says', async (of) => {
+      const before = await written(f);
+      const answer = (await attempt(f, of, { principal: viewer })) as Answer;
+      of.operation.output.parse(answer.value);
+      expect(await written(f)).toBe(before);
+    });
+    test.each(cases.filter(({ operation }) => operation.kind === 'stream'))('$service $name: a viewer may', async (of) => {
+      await attempt(f, of, { principal: viewer });
+    });
+    test.each(cases.filter(({ operation }) => operation.standard === 'list'))('$service list: label, limit and cursor count', async (of) => {
+      const list = async (input: object) => (await attempt(f, of, { input, principal: viewer }))?.value as { items: { name: string }[]; cursor?: string };
+      const all = await list({});
+      expect(all.items.length).toBeGreaterThan(0);
+      expect((await list({ label: ['surely=not'] })).items).toEqual([]);
+      expect((await list({ label: ['surely!=not'] })).items).toHaveLength(all.items.length);
+      const seen: string[] = [];
+      let page = await list({ limit: 1 });
+      for (;;) {
+        expect(page.items).toHaveLength(1);
+        seen.push(...page.items.map(({ name }) => name));
+        if (page.cursor === undefined) break;
+        page = await list({ limit: 1, cursor: page.cursor });
+      }
+      expect(seen).toEqual(all.items.map(({ name }) => name));
+    });
+  });
+});
+
+describe('said', () => {
+  test.each(cases)('$service $name: has a summary and examples, and the examples of its fields are valid', (of) => {
+    expect(of.operation.summary.length).toBeGreaterThan(5);
+    // Uploads and downloads are `cloud instance cp`, which has examples of its own.
+    if (!['instance upload', 'instance download'].includes(titleOf(of))) expect(of.operation.examples.length).toBeGreaterThan(0);
+    for (const [command] of of.operation.examples) expect(command.startsWith(`${of.service} `) && !command.startsWith('cloud')).toBe(true);
+    for (const [field, schema] of Object.entries(inputShape(of.operation))) {
+      const { example } = fieldMeta(schema);
+      if (example !== undefined) expect(() => validate(of.operation, { ...inputOf(of), [field]: example }), field).not.toThrow();
+    }
+  });
+
+  test('every field is described', () => {
+    const missing = new Set<string>();
+    for (const of of cases) {
+      for (const [field, schema] of Object.entries(inputShape(of.operation))) if (!fieldMeta(schema).description) missing.add(`${titleOf(of)} ${field}`);
+    }
+    for (const { resource } of Object.values(contracts)) {
+      for (const [field, schema] of Object.entries({ ...resource.spec, ...resource.status } as Record<string, z.ZodType>))
+        if (!fieldMeta(schema).description) missing.add(`${resource.name}.${field}`);
+    }
+    expect([...missing].filter((field) => !UNDESCRIBED.has(field))).toEqual([]);
+    expect([...UNDESCRIBED].filter((field) => !missing.has(field))).toEqual([]);
+  });
+});
