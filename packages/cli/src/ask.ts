@@ -4,7 +4,7 @@ import { EXIT, Exit, err } from './base.ts';
 export const someoneIsThere = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true;
 
 /** True for y or yes. Ctrl-C and Ctrl-D end the command. */
-export async function ask(question: string): Promise<boolean> {
+async function ask(question: string): Promise<boolean> {
   err(`${question} [y/N] `);
   const answer = await new Promise<string | undefined>((resolve) => {
     let text = '';

@@ -25,6 +25,3 @@ export const COMMON: Readonly<Record<string, Flag>> = {
 
 /** Taken by every command, and allowed before it. */
 export const GLOBAL = ['output', 'tenant', 'quiet', 'socket', 'url', 'verbose', 'help'] as const;
-
-const known = new Map(Object.entries(COMMON).map(([key, flag]) => [flag.name, key] as const));
-export const isCommon = (flag: Flag): boolean => flag.field === undefined && known.has(flag.name);

@@ -6,7 +6,7 @@ import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } 
 
 const WIDEST = 100;
 
-export function rootHelp(): string {
+function rootHelp(): string {
   const { groups, commands } = loadIndex();
   const shown = (list: readonly { hidden?: true }[]) => list.filter((one) => !one.hidden);
   const resources = groups.filter((group) => group.resource && shown(group.commands).length > 0);
@@ -53,7 +53,7 @@ const ENVIRONMENT = [
   ['NO_COLOR', 'No colours'],
 ] as const;
 
-export function groupHelp(name: string): string {
+function groupHelp(name: string): string {
   const { group, states } = loadGroup(name);
   const commands = group.commands.filter((one) => !one.hidden);
   const size = Math.max(0, ...commands.map(({ id }) => id.length - name.length - 1));
@@ -72,7 +72,7 @@ export function groupHelp(name: string): string {
   ]);
 }
 
-export function commandHelp(command: Command): string {
+function commandHelp(command: Command): string {
   const own = command.flags.filter((flag) => !flag.hidden);
   const common = command.common.filter((key) => !GLOBAL.some((one) => one === key)).map((key) => COMMON[key] as Flag);
   const required = own.filter((flag) => flag.required);

@@ -293,7 +293,7 @@ export async function* events(endpoint: Endpoint, ask: Ask, refused: (answer: An
         if (event !== undefined) yield event;
       }
     }
-    if (failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure instanceof Error ? failure : new Error(String(failure));
     if (answer !== undefined && status !== 200) throw refused({ ...answer, body: text });
   } finally {
     socket.destroy();

@@ -132,14 +132,14 @@ function scalar(
 export const expandHome = (path: string): string => (path === '~' || path.startsWith('~/') ? `${process.env['HOME'] || homedir()}${path.slice(1)}` : path);
 
 /** `@path` is the file's content, `-` standard input, `@@…` a value that begins with @. */
-export function textFrom(text: string, one: { name: string }): string {
+function textFrom(text: string, one: { name: string }): string {
   if (text === '-') return readFileSync(0, 'utf8');
   if (text.startsWith('@@')) return text.slice(1);
   if (!text.startsWith('@')) return text;
   return fileText(text.slice(1), `--${one.name}`);
 }
 
-export function fileText(path: string, what: string): string {
+function fileText(path: string, what: string): string {
   try {
     return readFileSync(expandHome(path), 'utf8');
   } catch (error) {

@@ -5,6 +5,9 @@ import { cut } from './print/width.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const;
 
+/** Those on the terminal; the first has the line, the others are counted in it. */
+const shown: Progress[] = [];
+
 export class Progress {
   readonly #live: boolean;
   readonly #quiet: boolean;
@@ -22,6 +25,7 @@ export class Progress {
     if (quiet) return;
     if (this.#live) {
       // The first fifth of a second stays silent: what is done by then needs no line.
+      shown.push(this);
       this.#timer = setInterval(() => this.#draw(), 100);
       this.#timer.unref();
     } else this.#line();
@@ -38,6 +42,7 @@ export class Progress {
     clearInterval(this.#timer);
     if (this.#quiet) return;
     if (this.#live) err('\r\x1b[2K');
+    if (shown.includes(this)) shown.splice(shown.indexOf(this), 1);
     if (done === undefined) return;
     const mark = this.#live ? `${paint('green', '✓', colours(process.stderr))} ` : '';
     err(`${mark}${done} (${this.#seconds()})\n`);
@@ -56,8 +61,9 @@ export class Progress {
   }
 
   #draw(): void {
+    if (shown[0] !== this) return;
     const frame = FRAMES[this.#frame++ % FRAMES.length] as string;
-    const line = `${frame} ${this.#title}${this.#text === '' ? '' : `: ${this.#text}`} (${this.#seconds()})`;
+    const line = `${frame} ${this.#title}${this.#text === '' ? '' : `: ${this.#text}`}${shown.length > 1 ? `, and ${shown.length - 1} more` : ''} (${this.#seconds()})`;
     err(`\r\x1b[2K${cut(line, (process.stderr.columns || 80) - 1)}`);
   }
 }

@@ -1,7 +1,7 @@
 // Runs a command of the table: send, wait, print. The same code whichever parser read the words.
 import { Fault } from '@thecloud/core/contracts';
 import { confirm, someoneIsThere } from './ask.ts';
-import { err, out, tell } from './base.ts';
+import { Exit, err, out, tell } from './base.ts';
 import { duration, inputOf } from './input.ts';
 import { printable } from './print/cells.ts';
 import { nameOf, printList, printOne, structured } from './print/index.ts';
@@ -100,7 +100,7 @@ async function write(words: Words, remote: Remote, targets: readonly string[], i
 
 /** One failure does not keep the others from being done; the first decides the exit code. */
 async function writeMany(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
-  const answers: (unknown | undefined)[] = Array.from({ length: targets.length });
+  const answers: unknown[] = Array.from({ length: targets.length });
   const codes: number[] = Array.from({ length: targets.length }, () => 0);
   const waiting = [...targets.entries()];
   const json = remote.settings.output === 'json';
@@ -111,6 +111,7 @@ async function writeMany(words: Words, remote: Remote, targets: readonly string[
         answers[index] = await writeOne(words, remote, target, input);
       } catch (error) {
         codes[index] = tell(error, { command: words.command, json });
+        if (error instanceof Exit) waiting.length = 0; // interrupted: nothing more is begun
       }
     }
   };

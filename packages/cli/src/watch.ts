@@ -3,6 +3,7 @@
 import { EXIT, Exit, out } from './base.ts';
 import { columnsFor, listText, nameOf, printOne, structured, styleNow, terminalWidth } from './print/index.ts';
 import { card, table } from './print/table.ts';
+import { cut } from './print/width.ts';
 import type { Remote } from './remote.ts';
 import { listAll } from './run.ts';
 import { commandOf, loadGroup, type OperationSpec } from './table.ts';
@@ -41,7 +42,7 @@ export async function watch(words: Words, remote: Remote, target: string | undef
     if (live) {
       const text =
         operation.form === 'items'
-          ? listText(columns, rows, !isSet(words, 'no-header')) || 'None.\n'
+          ? listText(columns, rows, !isSet(words, 'no-header'), output) || 'None.\n'
           : card(group.fields, rows[0] as Row, styleNow(), output === 'wide');
       redraw(text);
     } else {
@@ -76,7 +77,10 @@ export async function watch(words: Words, remote: Remote, target: string | undef
 let lines = 0;
 function redraw(text: string): void {
   const height = (process.stdout.rows || 24) - 1;
-  const kept = text.split('\n').slice(0, height);
+  const kept = text
+    .split('\n')
+    .slice(0, height)
+    .map((line) => cut(line, process.stdout.columns || 80));
   out(
     `${lines > 0 ? `\x1b[${lines}A` : ''}${kept
       .map((line) => `${line}\x1b[K\n`)

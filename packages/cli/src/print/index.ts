@@ -36,11 +36,12 @@ export async function printList(group: GroupTable, answer: { items: Row[] }, opt
     if (!options.quiet) err(`There are no ${options.plural}.\n`);
     return;
   }
-  out(listText(columns, answer.items, options.header));
+  out(listText(columns, answer.items, options.header, options.output));
 }
 
-export const listText = (columns: readonly Column[], items: readonly Row[], header: boolean): string =>
-  table(columns, items, { ...styleNow(), header, terminal: terminalWidth() });
+/** `wide` is as wide as it gets: whoever asks for everything wants to read it whole. */
+export const listText = (columns: readonly Column[], items: readonly Row[], header: boolean, output: Output): string =>
+  table(columns, items, { ...styleNow(), header, terminal: output === 'wide' ? undefined : terminalWidth() });
 
 export function columnsFor(group: GroupTable, { output, columns }: { output: Output; columns: string | undefined }): Column[] {
   if (columns === undefined) return group.columns.filter((column) => output === 'wide' || !column.wide);

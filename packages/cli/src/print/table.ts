@@ -30,7 +30,9 @@ export function table(columns: readonly Column[], rows: readonly Record<string, 
 
 /** Takes from the widest column until all fit; a column goes below its header only when nothing else is left to take. */
 function shrink(widths: number[], room: number, headers: readonly number[]): void {
-  const floors = [headers.map((header) => Math.max(LEAST, header)), widths.map(() => LEAST), widths.map(() => 1)];
+  // The first column is what people type again: it gives way last.
+  const least = (header: number, index: number): number => (index === 0 ? (widths[0] as number) : Math.max(LEAST, header));
+  const floors = [headers.map(least), widths.map((one, index) => (index === 0 ? one : LEAST)), widths.map(() => LEAST), widths.map(() => 1)];
   for (const floor of floors) {
     for (let over = widths.reduce((sum, one) => sum + one, 0) - room; over > 0; over--) {
       let widest = -1;
@@ -41,7 +43,7 @@ function shrink(widths: number[], room: number, headers: readonly number[]): voi
   }
 }
 
-export const lookUp = (row: Record<string, unknown>, field: string): unknown =>
+const lookUp = (row: Record<string, unknown>, field: string): unknown =>
   field in row
     ? row[field]
     : field
