@@ -344,20 +344,23 @@ runcmd: [[su, deploy, -c, 'id -un; pwd; echo $HOME >/tmp/home'], 'env | sort >/t
   });
 
   describe.skipIf(!hasSsh)('an image with sshd and sudo', () => {
-    test('key and password log in as asked, sudo is allowed, a running sshd hears of it', async () => {
+    test('keys let in, passwords do not as asked, sudo is allowed, a running sshd hears of it', async () => {
       const { progress, sh } = await bootWith(
         `#cloud-config
 users:
   - { name: deploy, sudo: 'ALL=(ALL) NOPASSWD:ALL' }
-ssh_pwauth: true
+ssh_pwauth: false
+bootcmd: ['until [ -f /run/sshd.pid ]; do sleep 0.1; done']
 runcmd:
   - ssh-keygen -q -t ed25519 -N '' -f /root/id && mkdir -p ~deploy/.ssh && cp /root/id.pub ~deploy/.ssh/authorized_keys && chown -R deploy ~deploy/.ssh
 `,
         { image: 'debian-ssh:trixie', spec: { command: undefined } },
       );
       expect(progress).toEqual({ status: 'done', exitCode: 0 });
-      expect(await sh('head -1 /etc/ssh/sshd_config; sshd -T | grep ^passwordauth')).toBe('PasswordAuthentication yes\npasswordauthentication yes\n');
+      expect(await sh('head -1 /etc/ssh/sshd_config; sshd -T | grep ^passwordauth')).toBe('PasswordAuthentication no\npasswordauthentication no\n');
       expect(await sh('ssh -o StrictHostKeyChecking=no -o BatchMode=yes -i /root/id deploy@127.0.0.1 sudo -n id -un 2>/dev/null')).toBe('root\n');
+      // What a client is offered comes from the running server, not from the file.
+      expect(await sh('ssh -o StrictHostKeyChecking=no -o BatchMode=yes deploy@127.0.0.1 true 2>&1')).toContain('Permission denied (publickey).');
     });
 
     test('a sudo rule that sudo does not understand is refused before it locks everybody out', async () => {

@@ -97,7 +97,10 @@ ssh_passwords() {
     return 0
   fi
   { printf 'PasswordAuthentication %s\\n' "$1"; lines /etc/ssh/sshd_config; } | replace /etc/ssh/sshd_config || return
-  if [ -f /run/sshd.pid ]; then IFS= read -r pid </run/sshd.pid && kill -HUP "$pid"; fi
+  [ -f /run/sshd.pid ] || return 0
+  # The file may be one that the image brought along.
+  IFS= read -r pid </run/sshd.pid && IFS= read -r program <"/proc/$pid/comm" && [ "$program" = sshd ] || return 0
+  kill -HUP "$pid"
 }
 
 # ZONE
