@@ -1,4 +1,5 @@
 // First boot in real containers: what user data says is so afterwards, once and only once, whatever is killed in between.
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -384,6 +385,26 @@ runcmd:
       expect(progress).toEqual({ status: 'done', exitCode: 0 });
       expect(await sh('cat /runs')).toBe('run\nend\n');
       expect(await sh(`ls ${HOME}`)).toBe(`${id}\n`);
+    });
+
+    test('kill -9 of the process that started it: the run goes on and is found again', async () => {
+      const { id, sh, driver } = await launch();
+      await sh('echo 2 >/wait');
+      const core = (file: string) => JSON.stringify(join(import.meta.dirname, '../../packages/core/src', file));
+      const daemon = `
+        import { dockerDrivers } from ${core('drivers/docker/index.ts')};
+        import { silent } from ${core('kernel/log.ts')};
+        import { readUserData } from ${core('services/instance/cloudinit.ts')};
+        import { advanceBoot } from ${core('services/instance/cloudinit-run.ts')};
+        import { bootOf } from ${core('services/instance/cloudinit-script.ts')};
+        const set = await dockerDrivers({ installation: ${JSON.stringify(installation.client.installation)}, dataDir: ${JSON.stringify(dataDir)}, log: silent });
+        await advanceBoot(set.drivers.compute, ${JSON.stringify(id)}, bootOf(readUserData(${JSON.stringify(SLOW)}), []));
+        process.kill(process.pid, 'SIGKILL');`;
+      const { signal: endedBy } = spawnSync(process.execPath, ['--input-type=module', '--eval', daemon], { stdio: 'inherit' });
+      expect(endedBy).toBe('SIGKILL');
+      expect(await advanceBoot(driver, id, bootOf(readUserData(SLOW), []))).toEqual({ status: 'running' });
+      expect(await finish(driver, id, bootOf(readUserData(SLOW), []))).toEqual({ status: 'done', exitCode: 0 });
+      expect(await sh('cat /runs')).toBe('run\nend\n');
     });
 
     test('killed between starting and hearing of it, and racing with itself: one run', async () => {
