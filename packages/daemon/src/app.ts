@@ -50,6 +50,8 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     // Image references are targets, and percent-encoding triples a character.
     routerOptions: { maxParamLength: 2048, querystringParser: () => ({}) },
     requestIdHeader: false,
+    // The core validates, by the contracts. Fastify's own compilers would be loaded and never used: five megabytes.
+    schemaController: { compilersFactory: { buildValidator: (() => () => () => true) as never, buildSerializer: () => () => JSON.stringify } },
     genReqId: (request: IncomingMessage) => requestIdOf(request.headers),
     frameworkErrors: (error, request, reply) => fail(reply, faultOf(error, request.id, log)),
   });
@@ -107,19 +109,18 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     }
     const target = endpoint.parameter === undefined ? undefined : (request.params as Record<string, string>)[endpoint.parameter];
     const call = { caller, requestId: request.id, target, body: request.body };
-    // A write that was accepted goes on without its client; anything else is pointless without one.
-    if (kind === 'write') return answer(endpoint, reply, await core.invoke(invocationOf(endpoint, request.raw, call)));
+    // The core knows what is pointless without its client: a write that it has accepted goes on.
     const open = calls.open();
     reply.raw.once('close', open.abort);
     try {
       const invocation = invocationOf(endpoint, request.raw, { ...call, signal: open.signal });
-      if (kind === 'read') return answer(endpoint, reply, await core.invoke(invocation));
+      if (kind === 'read' || kind === 'write') return answer(endpoint, reply, await core.invoke(invocation));
       const items = await core.stream(invocation);
       reply.hijack();
       await serveEvents(items, reply.raw, { requestId: request.id, calls, log });
       return reply;
     } catch (error) {
-      throw calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
+      throw kind !== 'write' && calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
     } finally {
       open.done();
     }

@@ -1,4 +1,4 @@
-// The calls that may be given up: reads, streams and channels. Each ends when its client goes, and all of them when the daemon stops.
+// The calls that may be given up. Each is told when its client goes, and all of them when the daemon stops; a write heeds that only until it is accepted.
 import { Fault } from '@thecloud/core/contracts';
 
 export class OpenCalls {

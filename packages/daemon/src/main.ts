@@ -1,77 +1,8 @@
-// The daemon's process. It says one line of JSON on standard output, `{"ready":…}` or `{"error":…}`, logs elsewhere, and ends in good order on SIGTERM and SIGINT.
-import { parseArgs } from 'node:util';
-import { defaultDataDir, ERRORS, Fault } from '@thecloud/core/contracts';
-import { startDaemon } from './daemon.ts';
-import { createLog } from './log.ts';
+// Starts the daemon's process: the bundle where there is one, else the modules as they are. What is compiled once is kept compiled.
+import { existsSync } from 'node:fs';
+import module from 'node:module';
 
-function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
-  const { values } = parseArgs({
-    options: {
-      'data-dir': { type: 'string' },
-      driver: { type: 'string' },
-      listen: { type: 'string' },
-      'allow-remote': { type: 'boolean', default: false },
-      'log-file': { type: 'string' },
-      'log-level': { type: 'string', default: process.env.CLOUD_LOG_LEVEL || 'info' },
-    },
-  });
-  const driver = values.driver ?? (process.env.CLOUD_DRIVER || undefined);
-  if (driver !== undefined && driver !== 'docker' && driver !== 'memory')
-    throw new Fault('invalid_input', `There is no driver "${driver}"; use docker or memory`);
-  return {
-    dataDir: values['data-dir'] ?? defaultDataDir(process.env),
-    driver,
-    listen: values.listen,
-    insecureListen: values['allow-remote'],
-    logFile: values['log-file'],
-    logLevel: values['log-level'],
-  };
-}
-
-/** Never rejects: a failure is printed, and becomes the exit code. */
-async function main(): Promise<void> {
-  try {
-    const { logLevel, logFile, ...rest } = options();
-    const log = createLog({ file: logFile, level: logLevel });
-    process.on('uncaughtException', (error) => {
-      log.error({ err: error }, 'uncaught: ending');
-      process.exit(ERRORS.internal.exit);
-    });
-    const daemon = await startDaemon({ ...rest, log });
-    let signalled = false;
-    for (const [signal, number] of [
-      ['SIGTERM', 15],
-      ['SIGINT', 2],
-    ] as const) {
-      process.on(signal, () => {
-        if (signalled) process.exit(128 + number);
-        signalled = true;
-        daemon.close().then(
-          () => process.exit(0),
-          (error: unknown) => {
-            log.error({ err: error }, 'could not end in good order');
-            process.exit(ERRORS.internal.exit);
-          },
-        );
-      });
-    }
-    say({ ready: { pid: process.pid, socket: daemon.socketPath, address: daemon.address } });
-  } catch (error) {
-    const fault =
-      error instanceof Fault
-        ? error
-        : String((error as { code?: string }).code).startsWith('ERR_PARSE_ARGS')
-          ? new Fault('invalid_input', (error as Error).message)
-          : new Fault('internal', `The daemon could not start: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    say({ error: fault.toJSON() });
-    process.exitCode = ERRORS[fault.code].exit;
-  }
-}
-
-/** Whoever started us may be gone by now; the line is then for nobody. */
-function say(line: unknown): void {
-  process.stdout.on('error', () => {});
-  process.stdout.write(`${JSON.stringify(line)}\n`);
-}
-
+module.enableCompileCache();
+const bundle = new URL('./bundle/process.js', import.meta.url);
+const { main } = (existsSync(bundle) ? await import(bundle.href) : await import('./process.ts')) as typeof import('./process.ts');
 await main();

@@ -1,0 +1,104 @@
+// The daemon as a process of its own: what it says, how it ends, and what a killed one leaves to the next.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { RotatingFile } from './log.ts';
+import { ask, until } from './testbench.ts';
+
+const entry = fileURLToPath(new URL('./main.ts', import.meta.url));
+let dataDir: string;
+const running = new Set<ChildProcess>();
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'cloud-process-'));
+});
+afterEach(async () => {
+  for (const child of running) child.kill('SIGKILL');
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+/** The process, and the first line it says. */
+async function start(...args: string[]) {
+  const child = spawn(process.execPath, ['--conditions=@thecloud/source', entry, '--data-dir', dataDir, '--driver', 'memory', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  const exit = once(child, 'exit').then(([code]) => (running.delete(child), code as number | null));
+  let log = '';
+  child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  return {
+    child,
+    exit,
+    log: () => log,
+    said: JSON.parse(line.toString()) as { ready?: { pid: number; socket: string }; error?: { code: string; message: string } },
+  };
+}
+const missing = (name: string) =>
+  access(join(dataDir, name)).then(
+    () => false,
+    () => true,
+  );
+
+describe('the process', () => {
+  it('says when it is ready, serves, and ends in good order on SIGTERM', async () => {
+    const { child, exit, said, log } = await start('--listen', '0');
+    expect(said).toMatchObject({ ready: { pid: child.pid, socket: join(dataDir, 'cloud.sock'), address: { host: '127.0.0.1' } } });
+    const daemon = { daemon: { socketPath: join(dataDir, 'cloud.sock') } } as Parameters<typeof ask>[0];
+    expect(await ask(daemon, 'GET', '/v1/vpcs')).toMatchObject({ status: 200, json: { items: [] } });
+    child.kill('SIGTERM');
+    expect(await exit).toBe(0);
+    expect(await Promise.all(['cloud.sock', 'daemon.json'].map(missing))).toEqual([true, true]);
+    const lines = log()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { msg: string });
+    expect(lines.map(({ msg }) => msg)).toEqual(expect.arrayContaining(['serving', 'stopping', 'stopped']));
+    expect(log()).not.toContain((await readFile(join(dataDir, 'admin-token'), 'utf8')).trim());
+  });
+
+  it('refuses a directory that another one serves, and takes over from a killed one', async () => {
+    const first = await start();
+    const second = await start();
+    expect(second.said.error).toMatchObject({ code: 'conflict' });
+    expect(await second.exit).toBe(5);
+    first.child.kill('SIGKILL');
+    await first.exit;
+    expect(await missing('cloud.sock')).toBe(false);
+    const third = await start('--log-file', join(dataDir, 'daemon.log'));
+    expect(third.said.ready).toBeDefined();
+    expect(third.log()).toBe('');
+    third.child.kill('SIGINT');
+    expect(await third.exit).toBe(0);
+    expect(await readFile(join(dataDir, 'daemon.log'), 'utf8')).toContain('"serving"');
+  });
+
+  it.each([
+    [['--listen', '0.0.0.0:0'], 'invalid_input', 2],
+    [['--listen', 'everywhere'], 'invalid_input', 2],
+    [['--driver', 'cloud9'], 'invalid_input', 2],
+    [['--lsten', '1'], 'invalid_input', 2],
+    [['--data-dir', `/tmp/${'x'.repeat(120)}`], 'invalid_input', 2],
+    [['--data-dir', '/etc/passwd/nope'], 'unavailable', 8],
+  ])('says why it does not start with %j', async (args, code, status) => {
+    const { said, exit } = await start(...args);
+    expect(said.error).toMatchObject({ code });
+    expect(await exit).toBe(status);
+  });
+});
+
+describe('the log file', () => {
+  it('is rotated by size, and three old ones are kept', async () => {
+    const path = join(dataDir, 'x.log');
+    const file = new RotatingFile(path, 100);
+    for (let count = 0; count < 10; count++) file.write(`${String(count).repeat(59)}\n`);
+    await until(() => true);
+    const first = async (name: string) => (await readFile(join(dataDir, name), 'utf8'))[0];
+    expect(await Promise.all(['x.log', 'x.log.1', 'x.log.2', 'x.log.3'].map(first))).toEqual(['9', '8', '7', '6']);
+    expect(await missing('x.log.4')).toBe(true);
+  });
+});
