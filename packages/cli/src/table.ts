@@ -38,6 +38,8 @@ export interface Positional {
   required: boolean;
   /** Takes all that follow. */
   rest?: true;
+  /** Takes `@path`, or `-` for standard input. */
+  file?: true;
   ref?: string;
   description?: string;
 }
@@ -102,6 +104,10 @@ export interface OperationSpec {
   form: Form;
   /** Takes several targets at once. */
   manyTargets?: true;
+  /** Answers with another resource than its own (a volume's snapshot). */
+  shows?: string;
+  /** Of the answer or its items, where that is something else than the resource. */
+  fields?: readonly Column[];
   /** The input has `allowRestart`. */
   restarts?: true;
 }

@@ -5,7 +5,7 @@ import { columnsFor, listText, nameOf, printOne, structured, styleNow, terminalW
 import { card, table } from './print/table.ts';
 import { cut } from './print/width.ts';
 import type { Remote } from './remote.ts';
-import { listAll } from './run.ts';
+import { listAll, viewOf } from './run.ts';
 import { commandOf, loadGroup, type OperationSpec } from './table.ts';
 import { pause } from './wait.ts';
 import { flag, isSet, type Words } from './words.ts';
@@ -26,7 +26,7 @@ export function untilInterrupted(): AbortController {
 
 export async function watch(words: Words, remote: Remote, target: string | undefined, input: Row): Promise<number> {
   const operation = words.command.operation as OperationSpec;
-  const group = loadGroup(words.command.group);
+  const group = viewOf(operation);
   const { output } = remote.settings;
   const { signal } = untilInterrupted();
   const live = process.stdout.isTTY === true && (output === 'table' || output === 'wide');

@@ -121,6 +121,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
         type: flag.type,
         required: required.has(field),
         ...(flag.many ? { rest: true } : {}),
+        ...(flag.file ? { file: true } : {}),
         ...(flag.ref === undefined ? {} : { ref: flag.ref }),
         ...(flag.description === undefined ? {} : { description: flag.description }),
       });
@@ -134,7 +135,9 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
         : answersItems(operation)
           ? 'items'
           : 'object';
-  const simple = flags.every((flag) => !flag.required) && positionals.length === 1;
+  const shows = (Object.values(contracts) as Contract[]).find((one) => one !== contract && one.resource.output === operation.output)?.resource.name;
+  const fields = shows !== undefined ? undefined : form === 'items' || form === 'object' ? ownFields(contract, operation) : undefined;
+  const simple = form === 'resource' && flags.every((flag) => !flag.required) && positionals.length === 1;
   const spec: OperationSpec = {
     resource,
     name,
@@ -147,6 +150,8 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
     destructive: operation.destructive,
     form,
     ...(operation.target && operation.kind === 'write' && simple && operation.standard !== 'update' ? { manyTargets: true } : {}),
+    ...(shows === undefined ? {} : { shows }),
+    ...(fields === undefined ? {} : { fields }),
     ...('allowRestart' in shape ? { restarts: true } : {}),
   };
   return {
@@ -164,7 +169,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
 
 function commonFlags(operation: OperationSpec, flags: readonly Flag[]): string[] {
   const common: string[] = [];
-  if (operation.form === 'items') common.push('columns', 'header', 'watch');
+  if (operation.form === 'items') common.push('columns', 'header', ...(operation.kind === 'read' ? ['watch'] : []));
   if (operation.standard === 'get') common.push('watch');
   if (operation.kind === 'write') {
     if (operation.async) common.push('wait', 'wait-timeout');
@@ -252,6 +257,14 @@ function typeOf(json: JsonSchema): { type: FlagType; many?: boolean; values?: st
     default:
       return { type: 'json' };
   }
+}
+
+/** What an answer shows that is neither the resource nor what the resource's list shows. */
+function ownFields(contract: Contract, operation: Operation): Column[] | undefined {
+  const json = jsonOf(operation.output, 'output');
+  const properties = (answersItems(operation) ? json.properties?.['items']?.items?.properties : json.properties) ?? {};
+  const known = new Set(fieldsOf(contract).map(({ field }) => field));
+  return Object.keys(properties).every((field) => known.has(field)) ? undefined : Object.entries(properties).map(([field, one]) => columnOf(field, one));
 }
 
 /** Fields in the order in which a reader wants them: what it is, how it is, what was asked for, the rest. */

@@ -24,7 +24,7 @@ export interface ListOptions {
   columns: string | undefined;
   header: boolean;
   /** What there are none of, when there are none: `instances`. */
-  plural: string;
+  plural: string | undefined;
   quiet: boolean;
 }
 
@@ -33,7 +33,7 @@ export async function printList(group: GroupTable, answer: { items: Row[] }, opt
   if (options.output === 'name') return out(answer.items.map((item) => `${nameOf(item)}\n`).join(''));
   const columns = columnsFor(group, options);
   if (answer.items.length === 0) {
-    if (!options.quiet) err(`There are no ${options.plural}.\n`);
+    if (!options.quiet) err(options.plural === undefined ? 'Nothing.\n' : `There are no ${options.plural}.\n`);
     return;
   }
   out(listText(columns, answer.items, options.header, options.output));
