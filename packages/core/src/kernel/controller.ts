@@ -6,15 +6,14 @@ import type { Contract } from './contract.ts';
 import { DriverError, Fault, type FaultBody } from './errors.ts';
 import type { Log } from './log.ts';
 import { tableName } from './migrate.ts';
+import { reapLeftovers } from './reap.ts';
 import { type Controller, type Reconciliation, Unsuccessful, Waiting } from './service.ts';
-import { appendEvent, type Store, type Unit } from './store.ts';
+import { appendEvent, endOperation, endOperations, type Store, type Unit } from './store.ts';
 import { type Row, rowOf, Table } from './table.ts';
 
 const RESYNC_MS = 30_000;
 const SWEEP_PAGE = 500;
 const REAP_MS = 60_000;
-/** Younger things in the backend are left alone: their row may just not be visible to this sweep yet. */
-const REAP_GRACE_MS = 30_000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 15_000;
 /** After so many failures in a row an accepted change is called failed; it is still tried now and then. */
@@ -74,7 +73,11 @@ export class Loop {
     const { controller } = this.#options;
     await this.sweep(true);
     this.#background.push(this.#every(controller.resyncMs ?? RESYNC_MS, () => this.sweep(false)));
-    if (controller.reap !== undefined) this.#background.push(this.#reapForever(controller.reap));
+    const { reap } = controller;
+    if (reap !== undefined) {
+      const look = () => reapLeftovers({ ...this.#options, reap, signal: this.#stop.signal });
+      this.#background.push(look().then(() => this.#every(REAP_MS, look)));
+    }
     if (controller.watch !== undefined) this.#background.push(this.#watch());
   }
 
@@ -279,7 +282,7 @@ export class Loop {
       const table = new Table(contract, row.tenantId, unit);
       const current = await table.byId(row.id);
       if (current !== undefined && current.observed < row.generation) await table.report(current, { observed: row.generation });
-      await this.#end(unit, row.id, row.generation, undefined);
+      await endOperations(unit, row.id, row.generation, undefined);
     });
   }
 
@@ -292,29 +295,9 @@ export class Loop {
       for (const operation of open) {
         const error: FaultBody | undefined =
           operation.kind === kind ? undefined : { code: 'conflict', message: `${row.name} was deleted before this was done` };
-        await this.#endOne(unit, operation.id, error);
+        await endOperation(unit, operation.id, error);
       }
     });
-  }
-
-  async #end(unit: Unit, resourceId: string, generation: number, error: FaultBody | undefined): Promise<void> {
-    const open = await unit.tx
-      .selectFrom('operation')
-      .select('id')
-      .where('resource_id', '=', resourceId)
-      .where('state', '=', 'running')
-      .where('generation', '<=', generation)
-      .execute();
-    for (const { id } of open) await this.#endOne(unit, id, error);
-  }
-
-  async #endOne(unit: Unit, id: string, error: FaultBody | undefined): Promise<void> {
-    await unit.tx
-      .updateTable('operation')
-      .set({ state: error === undefined ? 'succeeded' : 'failed', error: error === undefined ? null : JSON.stringify(error), finished_at: unit.now })
-      .where('id', '=', id)
-      .execute();
-    unit.changes.operations.push(id);
   }
 
   async #failed(id: string, entry: Entry, row: Row | undefined, error: unknown): Promise<void> {
@@ -336,7 +319,7 @@ export class Loop {
         const table = new Table(contract, row.tenantId, unit);
         const current = await table.byId(row.id);
         if (current !== undefined && current.observed < row.generation) await table.report(current, { observed: row.generation });
-        await this.#end(unit, row.id, row.generation, { code: 'conflict', message: error.message });
+        await endOperations(unit, row.id, row.generation, { code: 'conflict', message: error.message });
       });
       return;
     }
@@ -361,7 +344,7 @@ export class Loop {
         if (current.deletedAt === undefined) {
           await table.report(current, { state: 'error', reason: said, observed: Math.max(current.observed, row.generation) });
         }
-        await this.#end(unit, row.id, row.generation, body);
+        await endOperations(unit, row.id, row.generation, body);
       });
       if (kind === 'bad_spec') entry.hopeless = row.generation;
       else this.#later(id, entry, FAILED_RETRY_MS);
@@ -412,33 +395,6 @@ export class Loop {
       }
       if (clock.now() - begun > LONGEST_RETRY_MS) failures = 0;
       await clock.sleep(Math.min(2000, backoff(failures)), this.#stop.signal).catch(() => undefined);
-    }
-  }
-
-  async #reapForever(reap: NonNullable<Controller<Contract>['reap']>): Promise<void> {
-    await this.#reap(reap);
-    await this.#every(REAP_MS, () => this.#reap(reap));
-  }
-
-  /** Removes what the backend has under our label and no row wants: leftovers of a crash between the backend and the database. */
-  async #reap(reap: NonNullable<Controller<Contract>['reap']>): Promise<void> {
-    const { contract, store, clock, log } = this.#options;
-    try {
-      const found = await reap.list();
-      for (const { id, createdAt } of found) {
-        if (clock.now() - createdAt < REAP_GRACE_MS) continue;
-        const row = await store.read((db) => db.selectFrom(tableName(contract.resource.name)).select('id').where('id', '=', id).executeTakeFirst());
-        if (row !== undefined || this.#stop.signal.aborted) continue;
-        log.warn({ resource: contract.resource.name, id }, 'removing a leftover that no row wants');
-        try {
-          await reap.remove(id, this.#stop.signal);
-        } catch (error) {
-          // One that cannot go yet (a network that another leftover sits on) must not keep the others.
-          if (!this.#stop.signal.aborted) log.warn({ resource: contract.resource.name, id, error: message(error) }, 'could not remove a leftover');
-        }
-      }
-    } catch (error) {
-      if (!this.#stop.signal.aborted) log.warn({ resource: contract.resource.name, error: message(error) }, 'could not look for leftovers');
     }
   }
 }

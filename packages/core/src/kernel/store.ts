@@ -1,6 +1,7 @@
 // A unit of work: one transaction, what it touched, and what follows once it has committed (waking controllers, forgetting cached answers, telling watchers).
 import type { Clock } from './clock.ts';
 import { type Db, databaseFault, type Tx } from './db.ts';
+import type { FaultBody } from './errors.ts';
 import { newId } from './ids.ts';
 
 /** What a committed unit changed. */
@@ -137,4 +138,25 @@ export async function appendOperation(unit: Unit, draft: OperationDraft): Promis
     })
     .execute();
   return id;
+}
+
+/** Ends what waits for this generation of the resource or an earlier one: succeeded, or failed with the error. */
+export async function endOperations(unit: Unit, resourceId: string, generation: number, error: FaultBody | undefined): Promise<void> {
+  const open = await unit.tx
+    .selectFrom('operation')
+    .select('id')
+    .where('resource_id', '=', resourceId)
+    .where('state', '=', 'running')
+    .where('generation', '<=', generation)
+    .execute();
+  for (const { id } of open) await endOperation(unit, id, error);
+}
+
+export async function endOperation(unit: Unit, id: string, error: FaultBody | undefined): Promise<void> {
+  unit.changes.operations.push(id);
+  await unit.tx
+    .updateTable('operation')
+    .set({ state: error === undefined ? 'succeeded' : 'failed', error: error === undefined ? null : JSON.stringify(error), finished_at: unit.now })
+    .where('id', '=', id)
+    .execute();
 }
