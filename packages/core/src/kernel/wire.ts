@@ -44,6 +44,8 @@ export function routeOf(contract: Contract, name: string, operation: Operation):
       return { method: 'PATCH', path: item, query: false };
     case 'delete':
       return { method: 'DELETE', path: item, query: true };
+    case undefined:
+      break;
   }
   const path = `${operation.target ? item : collection}/${kebab(name)}`;
   return operation.kind === 'write' ? { method: 'POST', path, query: false } : { method: 'GET', path, query: true };

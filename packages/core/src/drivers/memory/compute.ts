@@ -319,7 +319,7 @@ const samePort = (a: Omit<PortMapping, 'instancePort'>, b: Omit<PortMapping, 'in
 
 /** What cannot change while an instance runs, as text to compare. */
 const fixedPart = ({ name, command, entrypoint, env, networkId, address, ports, mounts }: InstanceSpec): string =>
-  JSON.stringify([name, command, entrypoint, Object.entries(env).sort(), networkId, address, ports, mounts]);
+  JSON.stringify([name, command, entrypoint, Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1)), networkId, address, ports, mounts]);
 
 const observe = (instance: MemoryInstanceState): InstanceObserved => ({
   id: instance.spec.id,

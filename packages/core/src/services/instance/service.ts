@@ -47,6 +47,11 @@ function sizeOf(name: string, driver: ComputeDriver) {
 /** Refuses what would restart a running instance unless the caller allows it; returns what to write into the spec when allowed. */
 function restartAllowed(row: InstanceRow, allowRestart: boolean, what: string): { allowRestartAt?: number } {
   if (row.state !== 'running' && row.state !== 'paused' && row.spec.desiredState === 'stopped') return {};
+  if (row.status.cloudInit?.status === 'pending' || row.status.cloudInit?.status === 'running') {
+    throw new Fault('conflict', `The first boot of ${row.name} is not over, and a restart would cut it short`, {
+      hint: `cloud instance wait ${row.name} --for cloud-init`,
+    });
+  }
   if (!allowRestart && (row.state === 'running' || row.state === 'paused')) {
     throw new Fault('conflict', `${what} needs a restart of ${row.name}; its file system, address and metadata stay`, {
       details: { reason: 'restart_required' },

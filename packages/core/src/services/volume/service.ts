@@ -71,6 +71,17 @@ export const volumeService = service(volumes, (context) => {
         return made as never;
       },
 
+      async delete(call) {
+        const { name, status } = call.target;
+        if (status.instance !== undefined) {
+          throw new Fault('conflict', `The volume ${name} is attached to the instance ${status.instance}`, {
+            details: { usedBy: [{ resource: 'instance', name: status.instance, id: status.instanceId }] },
+            hint: `cloud volume detach ${name}`,
+          });
+        }
+        return call.rows.delete(call.target);
+      },
+
       async claim(call) {
         const volume = call.target;
         if (volume.deletedAt !== undefined) throw new Fault('conflict', `The volume ${volume.name} is being deleted`);
