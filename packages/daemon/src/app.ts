@@ -53,7 +53,7 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     // The core validates, by the contracts. Fastify's own compilers would be loaded and never used: five megabytes.
     schemaController: { compilersFactory: { buildValidator: (() => () => () => true) as never, buildSerializer: () => () => JSON.stringify } },
     genReqId: (request: IncomingMessage) => requestIdOf(request.headers),
-    frameworkErrors: (error, request, reply) => fail(reply, faultOf(error, request.id, log)),
+    frameworkErrors: (error, request, reply) => void fail(reply, faultOf(error, request.id, log)),
   });
 
   app.removeAllContentTypeParsers();
@@ -93,15 +93,16 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     app.route({
       method: endpoint.route.method,
       url: endpoint.route.path.replace(/\{(\w+)\}/, ':$1'),
-      handler: (request, reply) => {
+      handler: async (request, reply) => {
         const caller = callers.get(request);
         if (caller === undefined) throw new Fault('unauthenticated', 'Nobody is known to have sent this call');
-        return serve(endpoint, caller, request, reply);
+        await serve(endpoint, caller, request, reply);
+        return reply;
       },
     });
   }
 
-  async function serve(endpoint: Endpoint, caller: Caller, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  async function serve(endpoint: Endpoint, caller: Caller, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { kind } = endpoint.operation;
     if (kind === 'channel') {
       reply.header('upgrade', 'websocket');
@@ -114,11 +115,10 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     reply.raw.once('close', open.abort);
     try {
       const invocation = invocationOf(endpoint, request.raw, { ...call, signal: open.signal });
-      if (kind === 'read' || kind === 'write') return answer(endpoint, reply, await core.invoke(invocation));
+      if (kind === 'read' || kind === 'write') return void answer(endpoint, reply, await core.invoke(invocation));
       const items = await core.stream(invocation);
       reply.hijack();
       await serveEvents(items, reply.raw, { requestId: request.id, calls, log });
-      return reply;
     } catch (error) {
       throw kind !== 'write' && calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
     } finally {

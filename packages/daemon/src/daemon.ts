@@ -1,11 +1,11 @@
 // One process that owns a data directory: a core, its listeners, and an orderly end.
-import type { Server } from 'node:http';
 import { rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { join, resolve } from 'node:path';
 import type { Core, Log } from '@thecloud/core';
 import { FILES, socketPathOf } from '@thecloud/core/contracts';
-import { type Access, createApp } from './app.ts';
 import { adminToken, overSocket, overTcp } from './access.ts';
+import { type Access, createApp } from './app.ts';
 import { OpenCalls } from './calls.ts';
 import { writeFileWhole } from './files.ts';
 import { type Address, listenOnSocket, listenOnTcp, parseListen } from './listen.ts';

@@ -1,6 +1,6 @@
 // Every failure of a request becomes a Fault with a status, here and nowhere else.
-import { ERRORS, type ErrorBody, Fault, HEADER, statusOfError } from '@thecloud/core/contracts';
 import type { Log } from '@thecloud/core';
+import { ERRORS, type ErrorBody, Fault, HEADER, statusOfError } from '@thecloud/core/contracts';
 
 export const BODY_LIMIT = 1024 * 1024;
 /** Inputs of reads, streams and channels travel in the request line; a program's arguments and environment need some room there. */

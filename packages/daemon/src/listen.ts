@@ -1,7 +1,7 @@
 // The listeners: a Unix socket that only its owner may open, and TCP when asked for. Both pass their requests to the one application.
+import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { rm } from 'node:fs/promises';
 import { Fault } from '@thecloud/core/contracts';
 import type { Authenticate } from './access.ts';
 import type { Access } from './app.ts';

@@ -4,8 +4,8 @@ import {
   CHANNEL_PROTOCOL,
   type Contract,
   contracts,
-  type ErrorCode,
   ERRORS,
+  type ErrorCode,
   type FieldMeta,
   fieldMeta,
   HEADER,
@@ -66,7 +66,7 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output', root = false): Json
   return json;
 }
 
-/** A body that would be accepted in form: the required fields, and those with an example. */
+/** A body of the fields with examples, if it would be accepted in form. */
 function exampleOf(endpoint: Endpoint): Json | undefined {
   const fields = Object.entries(inputShape(endpoint.operation)).flatMap(([name, schema]) => {
     const { example, ref: resource } = fieldMeta(schema);
@@ -74,7 +74,8 @@ function exampleOf(endpoint: Endpoint): Json | undefined {
     const shown = example ?? (required && resource !== undefined ? `my-${resource}` : undefined);
     return shown === undefined ? [] : [[name, shown] as const];
   });
-  return fields.length === 0 ? undefined : Object.fromEntries(fields);
+  const example = Object.fromEntries(fields);
+  return fields.length > 0 && endpoint.operation.input.safeParse(example).success ? example : undefined;
 }
 
 function queryParameters(endpoint: Endpoint): Json[] {

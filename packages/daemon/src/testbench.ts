@@ -1,6 +1,6 @@
 // For tests of the HTTP side alone: a core that does what the test says, a daemon over it, and requests as raw as they need to be.
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type IncomingHttpHeaders, request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Answer, Core, Invocation } from '@thecloud/core';
