@@ -1,6 +1,6 @@
 // The client's end of a channel: two outputs and an input over one WebSocket. Whoever does not read stops the far end from writing, as with a pipe.
 import type { Readable, Writable } from 'node:stream';
-import { type Channel, CHANNEL_PROTOCOL, type ChannelFrame, Fault, frame, PIPE, type Request } from '@thecloud/core/contracts';
+import { CHANNEL_PROTOCOL, type Channel, type ChannelFrame, Fault, frame, PIPE, type Request } from '@thecloud/core/contracts';
 import type { RawData, WebSocket } from 'ws';
 import { closedEarly } from './exchange.ts';
 import { faultOfAnswer, nameOf, type Place, prepare, textOf, unreachable } from './http.ts';

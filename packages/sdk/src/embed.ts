@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { type Answer, type Core, createCore, type DriverSet, type Invocation, type Log, localAdministrator, type Principal } from '@thecloud/core';
 import { type Channel, type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
-import { closedEarly, cloudOver, contractOf, type Exchange } from './exchange.ts';
+import { closedEarly, cloudOver, type Exchange } from './exchange.ts';
 
 export interface EmbedOptions {
   /** Made when absent; held by one process at a time, or else `conflict`. Default: where the daemon of this user has its data. */
@@ -35,8 +35,7 @@ export function coreExchange(core: Core, principal: Principal): Exchange {
   const answer = async (request: Request): Promise<Answer> => {
     const { signal } = request.options;
     signal?.throwIfAborted();
-    // A write that was begun is done, whoever still waits for it; over a socket it is the same.
-    if (contractOf(request).operation.kind === 'write') return core.invoke(invocationOf(request, undefined));
+    // A write that was accepted is done, whoever still waits for it; over a socket it is the same.
     try {
       return await core.invoke(invocationOf(request, signal));
     } catch (error) {

@@ -1,5 +1,4 @@
 // Server-sent events (WHATWG HTML, 9.2.6): as much of them as a program needs that reads its own server.
-
 export interface ServerEvent {
   /** `message` when the server names none. */
   type: string;

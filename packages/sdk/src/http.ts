@@ -1,6 +1,6 @@
 // Calls over HTTP, by Unix socket or TCP: routes from the contracts, retries where the same call may succeed and cannot count twice.
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
-import { type ErrorBody, encodeQuery, ERRORS, Fault, HEADER, type Request, routeOf } from '@thecloud/core/contracts';
+import { ERRORS, type ErrorBody, encodeQuery, Fault, HEADER, type Request, routeOf } from '@thecloud/core/contracts';
 import { parseEvents } from './events.ts';
 import { contractOf, type Exchange, type Reply } from './exchange.ts';
 

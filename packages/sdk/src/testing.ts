@@ -34,6 +34,7 @@ export async function ephemeral({ driver = 'memory', log = silent }: EphemeralOp
   const dispose = async (): Promise<void> => {
     const problems: unknown[] = [];
     const attempt = async (work: () => Promise<void>) => work().catch((error: unknown) => problems.push(error));
+    await attempt(() => stopEverything(core));
     await attempt(() => deleteEverything(core));
     await attempt(() => core.close());
     if (driver === 'docker') await attempt(() => sweep(core, log));
@@ -43,6 +44,19 @@ export async function ephemeral({ driver = 'memory', log = silent }: EphemeralOp
   let disposed: Promise<void> | undefined;
   const close = () => (disposed ??= dispose());
   return { ...cloudOver(coreExchange(core, localAdministrator)), dataDir, close, [Symbol.asyncDispose]: close };
+}
+
+/** Nobody waits for the programs of a test to end politely. */
+async function stopEverything(core: Core): Promise<void> {
+  const { instance } = cloudOver(coreExchange(core, localAdministrator));
+  const { items } = await instance.list({ limit: 1000 });
+  await Promise.all(
+    items.map(async ({ id, state }) => {
+      if (state !== 'running') return;
+      // One that cannot be stopped now may still be deleted; that tells more.
+      await instance.stop(id, { timeout: 0 }, { wait: true, timeout: DELETE_TIMEOUT_MS }).catch(() => {});
+    }),
+  );
 }
 
 /** Round by round, because what is in use can go only when its user has gone. Throws the last refusals when a round brings nothing. */
