@@ -69,15 +69,23 @@ function specOf(row: InstanceRow): InstanceSpec {
 export function instanceController(context: ServiceContext, driver: ComputeDriver): Controller<Instances> {
   const images = context.driver(imagePort);
 
-  /** Throws Waiting until the VPC and the volumes are there. Their changes wake this instance. */
-  async function needs(row: InstanceRow, { client }: Context): Promise<void> {
+  /**
+   * Throws Waiting until the VPC and the volumes are there; their changes wake this instance. One that is broken is a failure with its reason,
+   * for it may never come; only an instance that shall stop does not need it.
+   */
+  async function needs(row: InstanceRow, stopping: boolean, { client }: Context): Promise<void> {
     const { vpc: vpcClient, volume } = client({ vpc: vpcs, volume: volumes });
     const vpc = await vpcClient.get(row.spec.vpcId as string);
-    if (vpc.state !== 'ready') throw new Waiting(`waiting for the VPC ${vpc.name}${vpc.reason === undefined ? '' : `: ${vpc.reason}`}`, 1000);
+    const found: { kind: string; name: string; state: string; reason?: string; there: boolean }[] = [{ kind: 'VPC', ...vpc, there: vpc.state === 'ready' }];
     for (const mount of row.spec.volumes) {
-      const found = await volume.get(mount.volumeId as string);
-      if (found.state !== 'in-use' && found.state !== 'available')
-        throw new Waiting(`waiting for the volume ${found.name}${found.reason === undefined ? '' : `: ${found.reason}`}`, 1000);
+      const each = await volume.get(mount.volumeId as string);
+      found.push({ kind: 'volume', ...each, there: each.state === 'in-use' || each.state === 'available' });
+    }
+    for (const { kind, name, state, reason, there } of found) {
+      if (there) continue;
+      const why = reason === undefined ? '' : `: ${reason}`;
+      if (state !== 'error') throw new Waiting(`waiting for the ${kind} ${name}${why}`, 1000);
+      if (!stopping) throw new DriverError('failed', `The ${kind} ${name} is in error${why}`);
     }
   }
 
@@ -186,12 +194,13 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       } catch (error) {
         throw error instanceof Fault ? new DriverError('bad_spec', error.message, { cause: error }) : error;
       }
-      await needs(row, reconciliation);
       let observed = await driver.inspect(row.id);
       const settled = row.observed >= row.generation;
       const { allowRestartAt, endedAt } = hidden(row);
       const over = endedAt !== undefined;
       if (over) spec = { ...spec, power: 'stopped' };
+      // One that is as it should be is left alone, whatever becomes of the rows beside it.
+      if (!settled || observed?.power !== spec.power) await needs(row, spec.power === 'stopped' && observed !== undefined, reconciliation);
       if (observed === undefined) {
         if (settled && row.status.startedAt !== undefined) {
           await event('recreated', `Instance ${row.name} was gone from the backend and is made anew; its volumes are kept, its own file system is not`);
