@@ -216,7 +216,23 @@ type NoInput = typeof emptyInput;
 
 const defaults = { async: false, destructive: false, internal: false, answersResource: false, examples: [] } as const;
 
-/** The five standard operations. `null` leaves one out. */
+type Shown<Spec extends Shape, Status extends Shape> = z.ZodType<View<Spec, Status> & RefIds>;
+
+/** Has a name because declaration files then say it as it stands here; spelt out by the compiler they would not check in other projects. */
+type Crud<Spec extends Shape, Status extends Shape, C extends Shape, L extends Shape, U extends Shape, D extends Shape> = {
+  create: Operation<'write', CreateIn<Spec, C>, Shown<Spec, Status>, false>;
+  list: Operation<
+    'read',
+    z.ZodType<z.output<typeof listInput> & Out<L>, ListInput & In<L>>,
+    z.ZodType<{ items: (View<Spec, Status> & RefIds)[]; cursor?: string }>,
+    false
+  >;
+  get: Operation<'read', NoInput, Shown<Spec, Status>, true>;
+  update: Operation<'write', UpdateIn<Spec, U>, Shown<Spec, Status>, true>;
+  delete: Operation<'write', z.ZodType<Out<D>, In<D>>, Shown<Spec, Status>, true>;
+};
+
+/** The five standard operations. */
 export function crud<
   Name extends string,
   Spec extends Shape,
@@ -225,7 +241,11 @@ export function crud<
   const L extends Shape = Record<never, never>,
   const U extends Shape = Record<never, never>,
   const D extends Shape = Record<never, never>,
->(of: Resource<Name, Spec, Status>, options: { create?: Extra<C>; list?: Extra<L>; update?: Extra<U>; delete?: Extra<D> } = {}) {
+>(
+  of: Resource<Name, Spec, Status>,
+  options: { create?: Extra<C>; list?: Extra<L>; update?: Extra<U>; delete?: Extra<D> } = {},
+): Crud<Spec, Status, C, L, U, D> {
+  type Operations = Crud<Spec, Status, C, L, U, D>;
   const { name, plural } = of;
   const words = name.replaceAll('-', ' ');
   const article = /^[aeiou]/.test(words) ? 'an' : 'a';
@@ -235,12 +255,7 @@ export function crud<
       .map(([key, schema]) => [key, forUpdate(schema)]),
   );
   const example = (verb: string, rest = '') => [[`${name} ${verb} my-${name}${rest}`, ''] as const];
-  const list: Operation<
-    'read',
-    z.ZodType<z.output<typeof listInput> & Out<L>, ListInput & In<L>>,
-    z.ZodType<{ items: (View<Spec, Status> & RefIds)[]; cursor?: string }>,
-    false
-  > = {
+  const list: Operations['list'] = {
     ...defaults,
     kind: 'read',
     standard: 'list',
@@ -250,7 +265,7 @@ export function crud<
     output: z.strictObject({ items: z.array(of.output), cursor: z.string().optional() }) as never,
     examples: options.list?.examples ?? [[`${name} list`, ''], ...(of.stored ? [[`${name} list --label env=dev --output json`, ''] as const] : [])],
   };
-  const get: Operation<'read', NoInput, typeof of.output, true> = {
+  const get: Operations['get'] = {
     ...defaults,
     kind: 'read',
     standard: 'get',
@@ -261,7 +276,7 @@ export function crud<
     output: of.output,
     examples: example('get'),
   };
-  const create: Operation<'write', CreateIn<Spec, C>, typeof of.output, false> = {
+  const create: Operations['create'] = {
     ...defaults,
     kind: 'write',
     standard: 'create',
@@ -274,7 +289,7 @@ export function crud<
     output: of.output,
     examples: options.create?.examples ?? example('create'),
   };
-  const update: Operation<'write', UpdateIn<Spec, U>, typeof of.output, true> = {
+  const update: Operations['update'] = {
     ...defaults,
     kind: 'write',
     standard: 'update',
@@ -291,7 +306,7 @@ export function crud<
     output: of.output,
     examples: options.update?.examples ?? example('update', ' --label env=prod'),
   };
-  const remove: Operation<'write', z.ZodType<Out<D>, In<D>>, typeof of.output, true> = {
+  const remove: Operations['delete'] = {
     ...defaults,
     kind: 'write',
     standard: 'delete',
