@@ -126,7 +126,7 @@ function fingerprint() {
   for (const path of ['packages', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.base.json']) visit(join(root, path));
   return hash.digest('hex');
 }
-const skipped = new Set(['node_modules', 'dist', '.turbo', 'oclif.manifest.json']);
+const skipped = new Set(['node_modules', 'dist', 'oclif.manifest.json']);
 
 /** Words that ask for less or more: `--for test` adds the images of the tests, `--no-docker` leaves the engine out. @param {string[]} args */
 async function main(args) {
