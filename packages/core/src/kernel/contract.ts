@@ -178,6 +178,8 @@ export interface Operation<K extends Kind = Kind, I extends z.ZodType = z.ZodTyp
   readonly internal: boolean;
   /** Answers with the resource itself (its new view). */
   readonly answersResource: boolean;
+  /** Of a write: seconds for which a repeated idempotency key gets the stored answer. */
+  readonly answerKept: number;
   /** Command lines without the leading `cloud`, each with what it does. */
   readonly examples: readonly (readonly [command: string, meaning: string])[];
 }
@@ -214,7 +216,7 @@ export const listInput = z.strictObject({
 const emptyInput = z.strictObject({});
 type NoInput = typeof emptyInput;
 
-const defaults = { async: false, destructive: false, internal: false, answersResource: false, examples: [] } as const;
+const defaults = { async: false, destructive: false, internal: false, answersResource: false, answerKept: 86_400, examples: [] } as const;
 
 type Shown<Spec extends Shape, Status extends Shape> = z.ZodType<View<Spec, Status> & RefIds>;
 
@@ -333,6 +335,8 @@ interface ActionDefinition {
   async?: boolean;
   destructive?: boolean;
   internal?: boolean;
+  /** Default a day. Less where calls are many, or answers carry what must not stay. */
+  answerKept?: number;
   examples?: readonly (readonly [string, string])[];
 }
 
@@ -360,6 +364,7 @@ function define<K extends Kind>(kind: K) {
       async: definition.async ?? false,
       destructive: definition.destructive ?? false,
       internal: definition.internal ?? false,
+      answerKept: definition.answerKept ?? defaults.answerKept,
       examples: definition.examples ?? [],
     }) as Operation as Defined<K, R, D>;
 }

@@ -71,7 +71,7 @@ export interface KernelTables {
     request_id: string;
     outcome: string;
   };
-  idempotency: { tenant: string; principal: string; key: string; hash: string; answer: string; created_at: number };
+  idempotency: { tenant: string; principal: string; key: string; hash: string; answer: string; created_at: number; expires_at: number };
   quota_limit: { tenant: string; name: string; value: number };
   quota_usage: { tenant: string; name: string; value: number };
 }

@@ -10,14 +10,14 @@ import type { Clock } from './clock.ts';
 import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
 import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
-import { databaseFault } from './db.ts';
+import { type Db, databaseFault, type Tx } from './db.ts';
 import type { Driver } from './driver.ts';
 import { DriverError, Fault } from './errors.ts';
-import { hashOf, type IdempotencyKey, KEPT_MS, storeAnswer, storedAnswer } from './idempotency.ts';
+import { hashOf, type IdempotencyKey, storeAnswer, storedAnswer } from './idempotency.ts';
 import type { Log } from './log.ts';
 import { nearest } from './near.ts';
 import { refFields, resolveRefs } from './resolve.ts';
-import type { Call, Preparation, Reconciliation, Rows, Service, ServiceContext, ServiceDefinition } from './service.ts';
+import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
 import { appendEvent, appendOperation, type Committed, Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
@@ -59,6 +59,8 @@ interface Frame {
   requestId: string;
   input: Record<string, unknown>;
   target: string | undefined;
+  startedAt: number;
+  /** Of a write: for its preparation only. */
   signal: AbortSignal;
 }
 
@@ -209,8 +211,9 @@ export class Kernel implements Core {
     }
     const tenantId = invocation.tenant === undefined ? principal.tenantId : await this.#tenant(invocation.tenant, principal);
     authorize(principal, tenantId, `${bound.contract.resource.name}:${invocation.operation}`, operation.kind);
-    const signal = invocation.signal === undefined || operation.kind === 'write' ? this.#stop.signal : AbortSignal.any([this.#stop.signal, invocation.signal]);
-    return { bound, name: invocation.operation, operation, refs, principal, tenantId, requestId, input, target: invocation.target, signal };
+    const signal = invocation.signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, invocation.signal]);
+    const startedAt = this.#options.clock.now();
+    return { bound, name: invocation.operation, operation, refs, principal, tenantId, requestId, input, target: invocation.target, startedAt, signal };
   }
 
   async #tenant(nameOrId: string, principal: Principal): Promise<string> {
@@ -260,7 +263,7 @@ export class Kernel implements Core {
     const table = new Table(bound.contract, tenantId, this.#store.db);
     if (custom === undefined && operation.standard === 'get') {
       const row = await this.#store.read(() => table.get(frame.target as string));
-      return { value: bound.views.of(row), generation: row.generation };
+      return this.#answer(bound, row);
     }
     if (custom === undefined && operation.standard === 'list') return this.#list(frame, table);
     if (custom === undefined) throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
@@ -277,7 +280,10 @@ export class Kernel implements Core {
     const known = bound.lists.get(key);
     if (known !== undefined && known.version === version) return known.answer;
     const { rows, cursor } = await this.#store.read(() => table.list(listInput.parse(frame.input)));
-    const answer: Answer = { value: { items: rows.map((row) => bound.views.of(row)), ...(cursor === undefined ? {} : { cursor }) } };
+    const counted = bound.service.status !== undefined;
+    const items = counted ? await this.#views(bound, rows, this.#store.db) : rows.map((row) => bound.views.of(row));
+    const answer: Answer = { value: { items, ...(cursor === undefined ? {} : { cursor }) } };
+    if (counted) return answer;
     if (bound.lists.size >= MOST_LISTS) bound.lists.delete(bound.lists.keys().next().value as string);
     bound.lists.set(key, { version, answer });
     return answer;
@@ -290,19 +296,22 @@ export class Kernel implements Core {
         ? undefined
         : { tenantId, principal: principal.id, key: invocation.idempotencyKey, hash: hashOf(bound.contract.resource.name, name, frame.target, frame.input) };
     if (idempotency !== undefined) {
-      const stored = await this.#store.read((db) => storedAnswer(db, idempotency));
+      const stored = await this.#store.read((db) => storedAnswer(db, idempotency, this.#options.clock.now()));
       if (stored !== undefined) return { ...stored, replayed: true };
     }
     for (const needed of bound.service.needs ?? []) await this.#options.drivers[needed.name]?.ping(AbortSignal.timeout(5000));
-    const prepare = bound.service.prepare?.[name] as ((call: Preparation<unknown>) => Promise<void>) | undefined;
-    if (prepare !== undefined) {
-      const preparation: Preparation<unknown> = {
+    const prepare = bound.service.prepare?.[name] as ((call: Preparation<Contract, unknown>) => Promise<void>) | undefined;
+    if (prepare === undefined) return this.#commit(frame, invocation, idempotency);
+    for (;;) {
+      const preparation: Preparation<Contract, unknown> = {
+        startedAt: frame.startedAt,
         principal,
         tenantId,
         requestId,
         signal: frame.signal,
         target: frame.target,
         input: frame.input,
+        rows: new Table(bound.contract, tenantId, this.#store.db) as unknown as Rows<Contract>,
         client: (contracts) =>
           clientOf(
             contracts,
@@ -311,10 +320,20 @@ export class Kernel implements Core {
       };
       await prepare(preparation);
       frame.input = preparation.input as Record<string, unknown>;
+      try {
+        return await this.#commit(frame, invocation, idempotency);
+      } catch (error) {
+        if (!(error instanceof Outdated)) throw error;
+      }
     }
+  }
+
+  /** Steps 7 to 13. */
+  #commit(frame: Frame, invocation: Invocation, idempotency: IdempotencyKey | undefined): Promise<Answer> {
+    const { bound, operation, tenantId, principal, requestId, name } = frame;
     return this.#store.transaction({ tenantId, principal: principal.id, requestId }, async (unit) => {
       if (idempotency !== undefined) {
-        const stored = await storedAnswer(unit.tx, idempotency);
+        const stored = await storedAnswer(unit.tx, idempotency, unit.now);
         if (stored !== undefined) return { ...stored, replayed: true };
       }
       const answer = await this.#inside(frame, unit, invocation);
@@ -331,7 +350,7 @@ export class Kernel implements Core {
           outcome: 'ok',
         })
         .execute();
-      if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer);
+      if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
     });
   }
@@ -370,7 +389,7 @@ export class Kernel implements Core {
             ? { ...row, operation: operationId }
             : await new Table(this.#ownerOf(row, bound).contract, tenantId, unit).setOperation(row, operationId);
     }
-    const answer: Answer = row === undefined ? { value } : { value: this.#ownerOf(row, bound).views.once(row), generation: row.generation };
+    const answer: Answer = row === undefined ? { value } : { value: await this.#view(this.#ownerOf(row, bound), row, unit.tx), generation: row.generation };
     return { ...answer, ...(operationId === undefined ? {} : { operation: operationId }) };
   }
 
@@ -430,14 +449,15 @@ export class Kernel implements Core {
     refs: Record<string, Row[]>,
     follow?: (resource: string, id: string) => void,
   ): Call<Contract, unknown> {
-    const { bound, principal, tenantId, requestId, input, signal } = frame;
+    const { bound, startedAt, principal, tenantId, requestId, input } = frame;
     const table = new Table(bound.contract, tenantId, unit ?? this.#store.db);
     return {
+      startedAt,
       principal,
       tenantId,
       requestId,
       input,
-      signal,
+      signal: unit === undefined ? frame.signal : this.#stop.signal,
       get target() {
         if (target === undefined) throw new Error('this operation has no target');
         if (target instanceof Fault) throw target;
@@ -465,6 +485,10 @@ export class Kernel implements Core {
           message: text,
         });
       },
+      changed: (id) => {
+        if (unit === undefined) throw new Error('only a transaction changes something');
+        unit.changes.rows.push({ resource: bound.contract.resource.name, id, tenantId, stateChanged: false });
+      },
       follow: (resource, id) => follow?.(resource, id),
     };
   }
@@ -482,10 +506,10 @@ export class Kernel implements Core {
         const { bound, operation } = frame;
         const table = new Table(bound.contract, tenantId, unit);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get')
-          return bound.views.once(await table.get(frame.target as string));
+          return this.#view(bound, await table.get(frame.target as string), unit.tx);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'list') {
           const { rows, cursor } = await table.list(listInput.parse(frame.input));
-          return { items: rows.map((row) => bound.views.once(row)), cursor };
+          return { items: await this.#views(bound, rows, unit.tx), cursor };
         }
         throw new Error(`${request.service}.${request.operation} cannot be read inside a transaction`);
       },
@@ -531,7 +555,7 @@ export class Kernel implements Core {
         const result = channel.result.then(
           (value) => {
             done();
-            return isRow(value) ? this.#answer(bound, value).value : value;
+            return isRow(value) ? bound.views.of(value) : value;
           },
           (error: unknown) => {
             done();
@@ -569,9 +593,21 @@ export class Kernel implements Core {
     return fallback;
   }
 
-  #answer(bound: Bound, value: unknown): Answer {
+  async #answer(bound: Bound, value: unknown): Promise<Answer> {
     if (!isRow(value)) return { value };
-    return { value: bound.views.of(value), generation: value.generation };
+    const counted = bound.service.status !== undefined;
+    return { value: counted ? await this.#view(bound, value, this.#store.db) : bound.views.of(value), generation: value.generation };
+  }
+
+  /** Views that are not kept: of a transaction, which may be rolled back, and with what is counted when it is shown. */
+  async #views(bound: Bound, rows: readonly Row[], from: Tx | Db): Promise<Record<string, unknown>[]> {
+    if (bound.service.status === undefined || rows.length === 0) return rows.map((row) => bound.views.once(row));
+    const counted = await bound.service.status(rows as never, from);
+    return rows.map((row, index) => bound.views.once({ ...row, status: { ...row.status, ...counted[index] } }));
+  }
+
+  async #view(bound: Bound, row: Row, from: Tx | Db): Promise<Record<string, unknown>> {
+    return (await this.#views(bound, [row], from))[0] as Record<string, unknown>;
   }
 
   /** Anything thrown becomes a Fault; what nobody foresaw is logged whole and told as `internal`. */
@@ -589,8 +625,10 @@ export class Kernel implements Core {
     }
     const database = databaseFault(error);
     if (database !== undefined) return database;
-    if (invocation.signal?.aborted === true) return new Fault('timeout', 'The caller went away', { cause: error });
-    const { service, operation } = invocation;
+    const { service, operation, signal } = invocation;
+    const write = this.#bound.get(service)?.operations.get(operation)?.operation.kind === 'write';
+    // A write goes on without its caller: in one, only what says that it gave up for that reason is no bug.
+    if (signal?.aborted === true && (!write || error === signal.reason)) return new Fault('timeout', 'The caller went away', { cause: error });
     this.#options.log.error(
       { requestId, service, operation, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
       'internal error',
@@ -672,10 +710,7 @@ export class Kernel implements Core {
       try {
         const now = this.#options.clock.now();
         await this.#store.transaction({ tenantId: '', principal: 'system' }, async ({ tx }) => {
-          await tx
-            .deleteFrom('idempotency')
-            .where('created_at', '<', now - KEPT_MS)
-            .execute();
+          await tx.deleteFrom('idempotency').where('expires_at', '<=', now).execute();
           await tx
             .deleteFrom('operation')
             .where('finished_at', '<', now - HISTORY_MS)

@@ -45,6 +45,14 @@ const kernel: Migration[] = [
       'create table quota_usage (tenant text not null, name text not null, value bigint not null, primary key (tenant, name))',
     ),
   },
+  {
+    id: 'kernel-002',
+    up: statements(
+      'alter table idempotency add column expires_at bigint not null default 0',
+      'update idempotency set expires_at = created_at + 86400000',
+      'create index idempotency_expiry on idempotency (expires_at)',
+    ),
+  },
 ];
 
 export const tableName = (resource: string): `r_${string}` => `r_${resource.replaceAll('-', '_')}`;

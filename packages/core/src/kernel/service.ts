@@ -23,6 +23,8 @@ export type RowOf<C extends Contract> = Row<SpecOf<C>, StatusOf<C>>;
 export type StatusPatch<Status> = { [K in keyof Status]?: Status[K] | null };
 
 interface CallBase<Input> {
+  /** When the call came in, Unix milliseconds. */
+  readonly startedAt: number;
   readonly principal: Principal;
   readonly tenantId: string;
   readonly requestId: string;
@@ -32,8 +34,12 @@ interface CallBase<Input> {
 }
 
 /** Before the transaction: may wait for backends and call other services. May change `input` (defaults that need a look at the world). */
-export interface Preparation<Input> extends Omit<CallBase<Input>, 'input'> {
+export interface Preparation<C extends Contract, Input> extends Omit<CallBase<Input>, 'input' | 'signal'> {
   input: Input;
+  /** Aborted when the caller goes away: nothing is accepted yet. One that does not look at it goes on to the transaction. */
+  readonly signal: AbortSignal;
+  /** The rows of the call's own resource as they are now; the transaction looks again. */
+  readonly rows: Pick<Rows<C>, 'find' | 'get' | 'byId' | 'list'>;
   readonly target: string | undefined;
   /** Calls as this principal, each in a transaction of its own. */
   client<C extends Contracts>(contracts: C): Client<C>;
@@ -56,6 +62,8 @@ export interface Call<C extends Contract, Input> extends CallBase<Input> {
   client<D extends Contracts>(contracts: D): Client<D>;
   /** Adds an event besides those that row writes make. */
   event(row: Row, type: string, message: string): Promise<void>;
+  /** Says after the commit (`onCommit`) that something of this row of the call's resource changed, where only a table of the service's own was written. */
+  changed(id: string): void;
   /** Of an asynchronous operation: the row whose generation it follows, when that is not the one answered with. */
   follow(resource: string, id: string): void;
 }
@@ -88,8 +96,16 @@ type Handler<C extends Contract, O extends Operation> = O['kind'] extends 'strea
 
 export type Handlers<C extends Contract> = { readonly [O in keyof C['operations']]?: Handler<C, C['operations'][O]> };
 export type Preparations<C extends Contract> = {
-  readonly [O in keyof C['operations']]?: (call: Preparation<z.output<C['operations'][O]['input']>>) => Promise<void>;
+  readonly [O in keyof C['operations']]?: (call: Preparation<C, z.output<C['operations'][O]['input']>>) => Promise<void>;
 };
+
+/** Thrown by the handler of a write that has a preparation: what that saw is no longer so. Rolled back, then prepared and tried again. */
+export class Outdated extends Error {
+  constructor() {
+    super('what was prepared is no longer so');
+    this.name = 'Outdated';
+  }
+}
 
 /** Thrown by a controller: not yet, and that is no failure. */
 export class Waiting extends Error {
@@ -170,6 +186,8 @@ export interface Service<C extends Contract> {
   needs?: readonly Port<Driver>[];
   prepare?: Preparations<C>;
   handlers?: Handlers<C>;
+  /** Status that no row keeps because it is counted when it is shown: one for each row, in their order. From the transaction, in one. */
+  status?(rows: readonly RowOf<C>[], sql: Tx | Db): Promise<readonly StatusOf<C>[]>;
   controller?: Controller<C>;
   /** Removes what has become old; called about once an hour. */
   prune?(now: number): Promise<void>;
