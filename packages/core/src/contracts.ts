@@ -4,6 +4,7 @@ import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
 import { operations } from './services/operation/contract.ts';
+import { queues } from './services/queue/contract.ts';
 import { snapshots } from './services/snapshot/contract.ts';
 import { sshKeys } from './services/ssh-key/contract.ts';
 import { systems } from './services/system/contract.ts';
@@ -17,6 +18,7 @@ export const contracts = {
   instance: instances,
   instanceType: instanceTypes,
   operation: operations,
+  queue: queues,
   snapshot: snapshots,
   sshKey: sshKeys,
   system: systems,

@@ -5,6 +5,7 @@ import { imageService } from './services/image/service.ts';
 import { instanceService } from './services/instance/service.ts';
 import { instanceTypeService } from './services/instance-type/service.ts';
 import { operationService } from './services/operation/service.ts';
+import { queueService } from './services/queue/service.ts';
 import { snapshotService } from './services/snapshot/service.ts';
 import { sshKeyService } from './services/ssh-key/service.ts';
 import { systemService } from './services/system/service.ts';
@@ -22,4 +23,5 @@ export const services: readonly ServiceDefinition[] = [
   instanceService,
   volumeService,
   snapshotService,
+  queueService,
 ];
