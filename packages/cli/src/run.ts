@@ -160,7 +160,9 @@ export async function writeOne(words: Words, remote: Remote, target: string | un
     quiet: remote.settings.quiet,
   });
   if (operation.standard === 'delete') return view;
-  return refreshed(remote, ended.resource, ended.resourceId, view);
+  // The operation may follow another resource than the one answered with: attaching a volume is done when the instance has it.
+  const own = view['id'] === ended.resourceId ? ended.resource : operation.resource;
+  return refreshed(remote, own, String(view['id']), view);
 }
 
 const kebabOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -140,7 +140,7 @@ async function background(words: Words, settings: Settings, driver: DriverName):
   return EXIT.done;
 }
 
-const daemonEntry = (): string => fileURLToPath(new URL('./main.js', import.meta.resolve('@thecloud/daemon')));
+const daemonEntry = (): string => fileURLToPath(import.meta.resolve('@thecloud/daemon/main'));
 
 async function report({ output, dataDir }: Settings, facts: { pid: number | undefined; socket: string; listen: string | undefined }): Promise<void> {
   if (output === 'json' || output === 'yaml') return out(await structured({ running: true, dataDir, ...facts }, output));

@@ -20,7 +20,7 @@ export function cell(format: Format, value: unknown, style: Style): string {
   if (value === undefined || value === null || value === '') return '';
   switch (format) {
     case 'age':
-      return style.long ? `${localTime(String(value))} (${age(String(value), style.now)} ago)` : age(String(value), style.now);
+      return style.long ? `${localTime(String(value))} (${since(String(value), style.now)})` : since(String(value), style.now).replace(/ ago$/, '');
     case 'time':
       return localTime(String(value));
     case 'bytes':
@@ -123,6 +123,12 @@ export function age(time: string, now: number): string {
   const next = STEPS[index + 1];
   const rest = next === undefined || count >= 10 ? 0 : Math.floor((seconds % length) / next[1]);
   return `${count}${unit}${rest === 0 || next === undefined ? '' : `${rest}${next[0]}`}`;
+}
+
+/** `3m ago`, or `in 3m`. The daemon's clock may be a little ahead of ours: two seconds are now. */
+function since(time: string, now: number): string {
+  const ahead = Date.parse(time) - now;
+  return ahead > 2000 ? `in ${age(new Date(now).toISOString(), Date.parse(time))}` : `${age(time, now)} ago`;
 }
 
 export function localTime(time: string): string {

@@ -18,6 +18,13 @@ describe('values', () => {
     expect(ago(-5)).toBe('0s'); // the daemon's clock may be a little ahead
   });
 
+  it('tells what is to come from what has been', () => {
+    const at = (seconds: number) => new Date(style.now + seconds * 1000).toISOString();
+    expect([cell('age', at(-90), style), cell('age', at(1), style), cell('age', at(30), style)]).toEqual(['1m30s', '0s', 'in 30s']);
+    expect(cell('age', at(30), { ...style, long: true })).toMatch(/ \(in 30s\)$/);
+    expect(cell('age', at(-30), { ...style, long: true })).toMatch(/ \(30s ago\)$/);
+  });
+
   it('shows bytes in the unit that keeps them short', () => {
     expect([0, 1023, 1024, 1536, 1_288_490_189, 1024 ** 2 - 1].map(bytes)).toEqual(['0 B', '1023 B', '1 KiB', '1.5 KiB', '1.2 GiB', '1 MiB']);
   });
