@@ -219,7 +219,7 @@ function pullError(error: unknown, name: string): DriverError {
   ) {
     return new DriverError('unavailable', `The registry of ${name} is out of reach: ${said}`, {
       cause: error,
-      hint: `cloud image import ${name} archive.tar  # works without a network`,
+      hint: `cloud image import ${name} --file archive.tar  # works without a network`,
     });
   }
   return translate(cause, `Could not pull ${name}`);
