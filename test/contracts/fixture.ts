@@ -68,6 +68,8 @@ export function inputOf(of: Pick<Case, 'service' | 'name' | 'operation'>): Recor
 
 export interface Fixture extends Bench {
   targetOf(of: Case): string | undefined;
+  /** What only this fixture knows of an input, by title. */
+  known: Readonly<Record<string, Record<string, unknown>>>;
 }
 
 export async function fixture(): Promise<Fixture> {
@@ -92,8 +94,12 @@ export async function fixture(): Promise<Fixture> {
     const { operation } = await b.call({ service: resource.name, operation: 'create', input });
     if (operation !== undefined) await b.ended({ operation });
   }
+  await cloud.queue.send('sample', { body: 'hello', delay: 0 });
+  const { items } = await cloud.queue.receive('sample');
+  const receipt = items[0]?.receipt;
   return {
     ...b,
+    known: { 'queue ack': { receipt }, 'queue release': { receipt }, 'queue extend': { receipt } },
     targetOf: (of) => {
       if (!of.operation.target) return undefined;
       return of.service === 'operation' ? last.operation : (SPECIAL[titleOf(of)]?.target ?? nameOf(of.service));

@@ -17,6 +17,8 @@ const oddRole = principal('odd', { [TENANT]: ['constructor', 'owner'] });
 
 /** Images are the backend's own store, which all tenants share: there is no other tenant's image. */
 const SHARED = new Set(['image']);
+/** Work on messages, which are no resources: thousands of events would drown those that somebody wants to see. The audit has them all. */
+const NO_EVENT = new Set(['queue send', 'queue receive', 'queue ack', 'queue release', 'queue extend']);
 /** Fields that say everything by their name and type. Only to shrink. */
 const UNDESCRIBED = new Set<string>([]);
 
@@ -27,7 +29,7 @@ async function attempt(f: Fixture, of: Case, call: Partial<Invocation>): Promise
     service: of.service,
     operation: of.name,
     target: f.targetOf(of),
-    input: inputOf(of),
+    input: { ...inputOf(of), ...f.known[titleOf(of)] },
     principal: principal('admin', { '*': ['admin'] }),
     source: 'test',
     ...call,
@@ -233,7 +235,8 @@ describe('allowed', () => {
       const done = await counts();
       expect(done.audit).toBe(start.audit + 1);
       expect((await audited(f)).at(-1)).toMatchObject({ permission: `${of.service}:${of.name}`, outcome: 'ok', principal: 'admin' });
-      expect(done.events).toBeGreaterThan(start.events);
+      if (NO_EVENT.has(titleOf(of))) expect(done.events).toBe(start.events);
+      else expect(done.events).toBeGreaterThan(start.events);
 
       const settled = await written(f);
       const again = (await attempt(f, of, { idempotencyKey: 'key' })) as Answer;

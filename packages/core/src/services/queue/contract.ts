@@ -22,8 +22,8 @@ export const queue = resource('queue', {
       .min(1)
       .max(1000)
       .optional()
-      .meta({ description: 'Receives without acknowledgement after which a message goes to the dead-letter queue', example: 5 }),
-    deadLetterQueue: z.string().min(1).optional().meta({ ref: 'queue', description: 'Where messages go that were received too often', example: 'failed-jobs' }),
+      .meta({ description: 'Receives without acknowledgement after which a message goes to the dead-letter queue' }),
+    deadLetterQueue: z.string().min(1).optional().meta({ ref: 'queue', description: 'Where messages go that were received too often' }),
     maxMessageBytes: z
       .int()
       .min(1024)
@@ -138,7 +138,7 @@ export const queues = contract(queue, {
       'Hands out messages and hides them from others until they are acknowledged or the visibility timeout runs out. Those that became visible first come first. With `wait`, an empty queue is answered for only when that time is over.',
     input: {
       max: z.int().min(1).max(10).default(1).meta({ description: 'Most messages to receive' }),
-      wait: z.number().min(0).max(20).default(0).meta({ description: 'Seconds to wait for a message when there is none', example: 20 }),
+      wait: z.number().min(0).max(20).default(0).meta({ description: 'Seconds to wait for a message when there is none' }),
       visibilityTimeout: z
         .int()
         .min(0)
