@@ -2,6 +2,7 @@
 import dgram from 'node:dgram';
 import net from 'node:net';
 import type { Kysely } from 'kysely';
+import type { Clock } from '../../kernel/clock.ts';
 import { Fault } from '../../kernel/errors.ts';
 import type { PortMapping } from './driver.ts';
 import type { InstanceTables } from './tables.ts';
@@ -34,23 +35,55 @@ async function bindOnce({ hostAddress, hostPort, protocol }: PortMapping): Promi
   });
 }
 
-/** Replaces 0 by free ports, and refuses ports that another program of the host listens on. `own` are ports that the instance has already. */
-export async function chooseHostPorts(ports: readonly PortMapping[], own: readonly PortMapping[] = []): Promise<PortMapping[]> {
-  const chosen: PortMapping[] = [];
-  for (const [index, port] of ports.entries()) {
-    const kept = own.find(
-      (other) =>
-        other.instancePort === port.instancePort &&
-        other.protocol === port.protocol &&
-        other.hostAddress === port.hostAddress &&
-        (port.hostPort === 0 || other.hostPort === port.hostPort),
-    );
-    if (kept !== undefined) {
-      chosen.push(kept);
-      continue;
+const same = (a: PortMapping, b: PortMapping): boolean => a.hostPort === b.hostPort && a.protocol === b.protocol && clash(a.hostAddress, b.hostAddress);
+
+/** How often a free port is asked for before the host is called out of ports. */
+const MOST_TRIES = 100;
+/** Between the choice of a port and its reservation nobody else is given it; longer than any create takes. */
+const PROMISED_MS = 10_000;
+
+/** Chooses host ports for one installation. */
+export class PortChooser {
+  readonly #db: Kysely<InstanceTables>;
+  readonly #clock: Clock;
+  readonly #promised = new Map<string, number>();
+
+  constructor(db: unknown, clock: Clock) {
+    this.#db = db as Kysely<InstanceTables>;
+    this.#clock = clock;
+  }
+
+  /** Replaces 0 by free ports, and refuses ports that another program of the host listens on. `own` are ports that the instance has already. */
+  async choose(ports: readonly PortMapping[], own: readonly PortMapping[] = []): Promise<PortMapping[]> {
+    const chosen: PortMapping[] = [];
+    const left = [...own];
+    for (const [index, port] of ports.entries()) {
+      const kept = left.findIndex(
+        (other) =>
+          other.instancePort === port.instancePort &&
+          other.protocol === port.protocol &&
+          other.hostAddress === port.hostAddress &&
+          (port.hostPort === 0 || other.hostPort === port.hostPort),
+      );
+      if (kept >= 0) chosen.push(...left.splice(kept, 1));
+      // Its own listener is no other program.
+      else if (own.some((other) => same(other, port))) chosen.push(port);
+      else chosen.push(await this.#bound(port, index, [...own, ...chosen]));
     }
+    return chosen;
+  }
+
+  async #bound(port: PortMapping, index: number, beside: readonly PortMapping[]): Promise<PortMapping> {
     try {
-      chosen.push({ ...port, hostPort: await bindOnce(port) });
+      for (let tries = 0; tries < MOST_TRIES; tries++) {
+        const found = { ...port, hostPort: await bindOnce(port) };
+        if (port.hostPort !== 0) return found;
+        // What a stopped instance has looks free to the host.
+        if (!beside.some((other) => same(other, found)) && !(await this.#taken(found)) && this.#promise(found)) return found;
+      }
+      throw new Fault('conflict', `No free ${port.protocol} port was found on ${port.hostAddress}`, {
+        details: [{ path: `ports.${index}.hostPort`, message: 'name a port' }],
+      });
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       const path = `ports.${index}.${code === 'EADDRNOTAVAIL' ? 'hostAddress' : 'hostPort'}`;
@@ -65,11 +98,40 @@ export async function chooseHostPorts(ports: readonly PortMapping[], own: readon
         });
       }
       // Ports below 1024 need a right that the backend may have and this process not.
-      if (code === 'EACCES') chosen.push(port);
-      else throw error;
+      if (code === 'EACCES') return port;
+      throw error;
     }
   }
-  return chosen;
+
+  async #taken({ hostPort, protocol }: PortMapping): Promise<boolean> {
+    const found = await this.#db
+      .selectFrom('instance_port')
+      .select('instance_id')
+      .where('host_port', '=', hostPort)
+      .where('protocol', '=', protocol)
+      .executeTakeFirst();
+    return found !== undefined;
+  }
+
+  /** False when somebody else was given it just now. */
+  #promise({ hostPort, protocol }: PortMapping): boolean {
+    const now = this.#clock.now();
+    for (const [key, until] of this.#promised) if (until <= now) this.#promised.delete(key);
+    const key = `${hostPort}/${protocol}`;
+    if (this.#promised.has(key)) return false;
+    this.#promised.set(key, now + PROMISED_MS);
+    return true;
+  }
+}
+
+/** Refuses a list in which one port of the host stands twice; 0 stands for ports that are different anyway. */
+export function refuseTwice(ports: readonly PortMapping[]): void {
+  for (const [index, port] of ports.entries()) {
+    if (port.hostPort === 0 || !ports.slice(0, index).some((other) => same(other, port))) continue;
+    throw new Fault('invalid_input', `ports.${index}: ${port.hostAddress}:${port.hostPort}/${port.protocol} is given twice`, {
+      details: [{ path: `ports.${index}`, message: 'give each host port once' }],
+    });
+  }
 }
 
 /** Writes down who has which port, in the instance's transaction. Another instance's port is a `conflict`. */

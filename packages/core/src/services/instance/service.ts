@@ -10,8 +10,8 @@ import { bytesHandlers } from './bytes.ts';
 import { readUserData } from './cloudinit.ts';
 import { instances } from './contract.ts';
 import { FORGET_END, instanceController } from './controller.ts';
-import { type ComputeDriver, computePort, type PortMapping } from './driver.ts';
-import { chooseHostPorts, reservePorts } from './ports.ts';
+import { type ComputeDriver, computePort } from './driver.ts';
+import { PortChooser, refuseTwice, reservePorts } from './ports.ts';
 import { migrations } from './tables.ts';
 
 export type InstanceRow = RowOf<typeof instances>;
@@ -69,10 +69,9 @@ function distinct(items: readonly { key: string; path: string }[], what: string)
   }
 }
 
-const samePort = (port: PortMapping): string => `${port.hostAddress}:${port.hostPort}/${port.protocol}`;
-
 export const instanceService = service(instances, (context) => {
   const driver = context.driver(computePort);
+  const ports = new PortChooser(context.db, context.clock);
 
   const notDeleting = (row: InstanceRow): InstanceRow => {
     if (row.deletedAt !== undefined) throw new Fault('conflict', `The instance ${row.name} is being deleted`);
@@ -107,11 +106,8 @@ export const instanceService = service(instances, (context) => {
           input.volumes.map(({ volume }, index) => ({ key: volume, path: `volumes.${index}.volume` })),
           'volume',
         );
-        distinct(
-          input.ports.filter((port) => port.hostPort !== 0).map((port, index) => ({ key: samePort(port), path: `ports.${index}` })),
-          'host port',
-        );
-        input.ports = await chooseHostPorts(input.ports);
+        refuseTwice(input.ports);
+        input.ports = await ports.choose(input.ports);
         if (input.vpc === undefined) {
           const client = call.client({ vpc: vpcs });
           try {
@@ -127,14 +123,11 @@ export const instanceService = service(instances, (context) => {
         }
       },
       async update(call) {
-        const { ports } = call.input;
-        if (ports === undefined || ports === null) return;
-        distinct(
-          ports.filter((port) => port.hostPort !== 0).map((port, index) => ({ key: samePort(port), path: `ports.${index}` })),
-          'host port',
-        );
+        const wanted = call.input.ports;
+        if (wanted === undefined || wanted === null) return;
+        refuseTwice(wanted);
         const { instance } = call.client({ instance: instances });
-        call.input.ports = await chooseHostPorts(ports, (await instance.get(call.target as string)).ports);
+        call.input.ports = await ports.choose(wanted, (await instance.get(call.target as string)).ports);
       },
     },
     handlers: {
