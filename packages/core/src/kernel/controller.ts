@@ -191,6 +191,8 @@ export class Loop {
         this.#entries.delete(id);
         return;
       }
+      // What cannot work is not tried again for every little event; a new wish, or a new process, tries it.
+      if (entry.hopeless === row.generation) return;
       const next = await controller.reconcile(row as never, context);
       await this.#done(row);
       entry.tries = 0;

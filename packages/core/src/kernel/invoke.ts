@@ -18,7 +18,7 @@ import type { Log } from './log.ts';
 import { nearest } from './near.ts';
 import { refFields, resolveRefs } from './resolve.ts';
 import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
-import { appendEvent, appendOperation, type Committed, Store, type Unit } from './store.ts';
+import { appendEvent, appendOperation, type Committed, type Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
 import { Views } from './view.ts';
@@ -140,12 +140,12 @@ export class Kernel implements Core {
   }
 
   #transport(invocation: (request: Request) => Invocation): Transport {
-    const self = this;
+    const items = async function* (this: Kernel, request: Request) {
+      yield* await this.#open(invocation(request), 'stream', true);
+    }.bind(this);
     return {
       call: async (request) => structuredClone((await this.#invoke(invocation(request), true)).value),
-      async *stream(request) {
-        yield* await self.#open(invocation(request), 'stream', true);
-      },
+      stream: items,
       channel: async (request) => (await this.#open(invocation(request), 'channel', true)) as Channel,
     };
   }
@@ -171,7 +171,7 @@ export class Kernel implements Core {
   close(): Promise<void> {
     this.#closed ??= (async () => {
       this.#stop.abort(new Fault('unavailable', 'The daemon is stopping', { hint: 'cloud daemon start' }));
-      await Promise.all([...this.#bound.values()].map(({ loop }) => loop?.close()));
+      await Promise.all([...this.#bound.values()].map(async ({ loop }) => loop?.close()));
       if (this.#inFlight > 0) {
         await new Promise<void>((resolve) => {
           this.#drained = resolve;
@@ -536,7 +536,7 @@ export class Kernel implements Core {
       if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
       const frame = await this.#frame(invocation, inside, requestId);
       if (frame.operation.kind !== kind) throw new Fault('invalid_input', `${invocation.service} ${invocation.operation} is not a ${kind}`);
-      const { bound, operation, name, tenantId } = frame;
+      const { bound, name, tenantId } = frame;
       const handler = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => AsyncIterable<unknown> | Promise<Channel>) | undefined;
       if (handler === undefined) throw new Error(`${invocation.service}.${name} has no handler`);
       const table = new Table(bound.contract, tenantId, this.#store.db);
