@@ -30,6 +30,8 @@ interface HiddenStatus {
   healing?: HealingRecord;
   /** When the program ended for good (policy, or too many restarts), Unix milliseconds: only a new wish starts it again. */
   endedAt?: number;
+  /** It was in the backend once: should it be gone, somebody else removed it. */
+  made?: boolean;
 }
 
 /** The status patch of a new wish: earlier ends no longer count. */
@@ -38,7 +40,8 @@ export const FORGET_END = { endedAt: null, healing: null };
 const BOOT_POLL_MS = 300;
 
 const hidden = (row: InstanceRow): HiddenSpec & HiddenStatus => ({ ...(row.spec as HiddenSpec), ...(row.status as HiddenStatus) });
-const patch = (status: HiddenStatus): object => status;
+/** As JSON knows it: undefined takes a field away. */
+const patch = (status: HiddenStatus): object => Object.fromEntries(Object.entries(status).map(([key, value]) => [key, value ?? null]));
 
 function specOf(row: InstanceRow): InstanceSpec {
   const type = CATALOG.find((candidate) => candidate.name === row.spec.type);
@@ -196,16 +199,16 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       }
       let observed = await driver.inspect(row.id);
       const settled = row.observed >= row.generation;
-      const { allowRestartAt, endedAt } = hidden(row);
+      const { allowRestartAt, endedAt, made } = hidden(row);
       const over = endedAt !== undefined;
       if (over) spec = { ...spec, power: 'stopped' };
       // One that is as it should be is left alone, whatever becomes of the rows beside it.
       if (!settled || observed?.power !== spec.power) await needs(row, spec.power === 'stopped' && observed !== undefined, reconciliation);
       if (observed === undefined) {
-        if (settled && row.status.startedAt !== undefined) {
+        if (made) {
           await event('recreated', `Instance ${row.name} was gone from the backend and is made anew; its volumes are kept, its own file system is not`);
           const boots = row.spec.userData !== undefined || row.spec.sshKeys.length > 0;
-          await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' } } });
+          await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' }, ...patch({ made: undefined }) } });
         }
         progress('looking for the image');
         await fetchImage(row.spec.image, reconciliation);
@@ -232,6 +235,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         status: {
           exitCode: observed.exitCode ?? null,
           startedAt: observed.startedAt === undefined || observed.power === 'stopped' ? null : new Date(observed.startedAt).toISOString(),
+          ...patch({ made: true }),
         },
       });
       if (ended) {

@@ -30,7 +30,12 @@ function sizeOf(name: string, driver: ComputeDriver) {
       CATALOG.map((candidate) => candidate.name),
     );
     throw new Fault('invalid_input', `type: there is no instance type ${JSON.stringify(name)}${near === undefined ? '' : `; did you mean ${near}?`}`, {
-      details: [{ path: 'type', message: `use ${CATALOG.map((candidate) => candidate.name).join(', ')}` }],
+      details: [
+        {
+          path: 'type',
+          message: `${near === undefined ? '' : `did you mean ${near}? `}Use ${CATALOG.map((candidate) => candidate.name).join(', ')}`,
+        },
+      ],
       hint: 'cloud instance-type list',
     });
   }
@@ -64,7 +69,8 @@ function restartAllowed(row: InstanceRow, allowRestart: boolean, what: string): 
 function distinct(items: readonly { key: string; path: string }[], what: string): void {
   const seen = new Set<string>();
   for (const { key, path } of items) {
-    if (seen.has(key)) throw new Fault('invalid_input', `${path}: ${key} is given twice`, { details: [{ path, message: `give each ${what} once` }] });
+    if (seen.has(key))
+      throw new Fault('invalid_input', `${path}: ${key} is given twice`, { details: [{ path, message: `${key} is given twice; give each ${what} once` }] });
     seen.add(key);
   }
 }

@@ -34,7 +34,7 @@ export const volumeService = service(volumes, (context) => {
         const { size } = call.input;
         if (size < volume.spec.size) {
           throw new Fault('invalid_input', `size: ${volume.name} has ${volume.spec.size} GiB, and a volume cannot shrink`, {
-            details: [{ path: 'size', message: `give ${volume.spec.size} or more` }],
+            details: [{ path: 'size', message: `${volume.name} has ${volume.spec.size} GiB, and a volume cannot shrink; give ${volume.spec.size} or more` }],
           });
         }
         if (size > volume.spec.size && volume.status.instanceId !== undefined && !driver.capabilities.onlineResize) {
