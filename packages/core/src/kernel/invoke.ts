@@ -4,34 +4,25 @@
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
 import { authorize, type Principal, systemPrincipal } from './authorize.ts';
+import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf } from './bound.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
 import type { Clock } from './clock.ts';
 import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
 import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
-import { type Db, databaseFault, type Tx } from './db.ts';
 import type { Driver } from './driver.ts';
-import { DriverError, Fault } from './errors.ts';
+import { Fault } from './errors.ts';
+import { pruneForever } from './history.ts';
 import { hashOf, type IdempotencyKey, storeAnswer, storedAnswer } from './idempotency.ts';
 import type { Log } from './log.ts';
-import { nearest } from './near.ts';
+import { auditLine, Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
 import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
 import { appendEvent, appendOperation, type Committed, type Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
 import { Views } from './view.ts';
-
-interface Bound {
-  contract: Contract;
-  service: Service<Contract>;
-  views: Views;
-  operations: Map<string, { operation: Operation; refs: ReturnType<typeof refFields> }>;
-  loop: Loop | undefined;
-  /** Answers to lists, by tenant and input, while nothing changed. */
-  lists: Map<string, { version: number; answer: Answer }>;
-}
 
 export interface KernelOptions {
   store: Store;
@@ -45,25 +36,6 @@ export interface KernelOptions {
 }
 
 const MOST_LISTS = 200;
-const PRUNE_MS = 60 * 60 * 1000;
-/** Ended operations, audit lines and events older than this go. */
-const HISTORY_MS = 30 * 24 * 60 * 60 * 1000;
-
-interface Frame {
-  bound: Bound;
-  name: string;
-  operation: Operation;
-  refs: ReturnType<typeof refFields>;
-  principal: Principal;
-  tenantId: string;
-  requestId: string;
-  input: Record<string, unknown>;
-  target: string | undefined;
-  startedAt: number;
-  /** Of a write: for its preparation only. */
-  signal: AbortSignal;
-}
-
 export class Kernel implements Core {
   readonly installation: string;
   readonly version: string;
@@ -72,7 +44,7 @@ export class Kernel implements Core {
   readonly #store: Store;
   readonly #bound = new Map<string, Bound>();
   readonly #stop = new AbortController();
-  readonly #metrics = new Map<string, { service: string; operation: string; outcome: string; count: number; seconds: number }>();
+  readonly #outcomes: Outcomes;
   #inFlight = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -83,6 +55,13 @@ export class Kernel implements Core {
     this.installation = options.installation;
     this.version = options.version;
     this.dataDir = options.dataDir;
+    this.#outcomes = new Outcomes({
+      store: options.store,
+      clock: options.clock,
+      log: options.log,
+      bound: this.#bound,
+      tenantOf: (nameOrId, principal) => this.#tenant(nameOrId, principal),
+    });
     const startedAt = options.clock.now();
     const context: ServiceContext = {
       clock: options.clock,
@@ -124,7 +103,8 @@ export class Kernel implements Core {
   /** Starts the controllers and the hourly clean-up. */
   async start(): Promise<void> {
     for (const { loop } of this.#bound.values()) await loop?.start();
-    void this.#pruneForever();
+    const { clock, log } = this.#options;
+    void pruneForever({ store: this.#store, clock, log, bound: this.#bound, signal: this.#stop.signal });
   }
 
   /** Migrations of the services, for `migrate` before the start. */
@@ -165,7 +145,7 @@ export class Kernel implements Core {
   metrics(): ReturnType<Core['metrics']> {
     const queued: Record<string, number> = {};
     for (const [name, { loop }] of this.#bound) if (loop !== undefined) queued[name] = loop.queued;
-    return { calls: [...this.#metrics.values()], queued };
+    return { calls: this.#outcomes.counts, queued };
   }
 
   close(): Promise<void> {
@@ -184,23 +164,7 @@ export class Kernel implements Core {
   // ---- steps 1 to 4, the same for every kind
 
   async #frame(invocation: Invocation, inside: boolean, requestId: string): Promise<Frame> {
-    const bound = this.#bound.get(invocation.service);
-    if (bound === undefined) {
-      const near = nearest(invocation.service, this.#bound.keys());
-      throw new Fault('not_found', `There is no service ${JSON.stringify(invocation.service)}${near === undefined ? '' : `; did you mean ${near}?`}`);
-    }
-    const found = bound.operations.get(invocation.operation);
-    if (found === undefined || (found.operation.internal && !inside)) {
-      const near = nearest(
-        invocation.operation,
-        [...bound.operations].filter(([, { operation }]) => !operation.internal).map(([name]) => name),
-      );
-      throw new Fault(
-        'not_found',
-        `${invocation.service} has no operation ${JSON.stringify(invocation.operation)}${near === undefined ? '' : `; did you mean ${near}?`}`,
-      );
-    }
-    const { operation, refs } = found;
+    const { bound, operation, refs } = findOperation(this.#bound, invocation, inside);
     const { principal } = invocation;
     if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'set CLOUD_TOKEN, or use the Unix socket' });
     const input = validate(operation, invocation.input);
@@ -246,12 +210,12 @@ export class Kernel implements Core {
       }
       return frame.operation.kind === 'read' ? await this.#read(frame) : await this.#write(frame, invocation);
     } catch (error) {
-      const fault = this.#fault(error, requestId, invocation);
+      const fault = this.#outcomes.fault(error, requestId, invocation);
       outcome = fault.code;
-      await this.#auditRefusal(invocation, requestId, fault);
+      await this.#outcomes.auditRefusal(invocation, requestId, fault);
       throw fault;
     } finally {
-      this.#count(invocation, outcome, started);
+      this.#outcomes.count(invocation, outcome, started);
       this.#inFlight--;
       if (this.#inFlight === 0) this.#drained?.();
     }
@@ -281,7 +245,7 @@ export class Kernel implements Core {
     if (known !== undefined && known.version === version) return known.answer;
     const { rows, cursor } = await this.#store.read(() => table.list(listInput.parse(frame.input)));
     const counted = bound.service.status !== undefined;
-    const items = counted ? await this.#views(bound, rows, this.#store.db) : rows.map((row) => bound.views.of(row));
+    const items = counted ? await freshViews(bound, rows, this.#store.db) : rows.map((row) => bound.views.of(row));
     const answer: Answer = { value: { items, ...(cursor === undefined ? {} : { cursor }) } };
     if (counted) return answer;
     if (bound.lists.size >= MOST_LISTS) bound.lists.delete(bound.lists.keys().next().value as string);
@@ -337,19 +301,7 @@ export class Kernel implements Core {
         if (stored !== undefined) return { ...stored, replayed: true };
       }
       const answer = await this.#inside(frame, unit, invocation);
-      await unit.tx
-        .insertInto('audit')
-        .values({
-          tenant: tenantId,
-          time: unit.now,
-          principal: principal.id,
-          source: invocation.source ?? 'internal',
-          permission: `${bound.contract.resource.name}:${name}`,
-          target: frame.target ?? nameIn(frame.input),
-          request_id: requestId,
-          outcome: 'ok',
-        })
-        .execute();
+      await auditLine(unit, invocation, principal, requestId);
       if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
     });
@@ -387,9 +339,10 @@ export class Kernel implements Core {
         row =
           row.id === of.id
             ? { ...row, operation: operationId }
-            : await new Table(this.#ownerOf(row, bound).contract, tenantId, unit).setOperation(row, operationId);
+            : await new Table(ownerOf(this.#bound, row, bound).contract, tenantId, unit).setOperation(row, operationId);
     }
-    const answer: Answer = row === undefined ? { value } : { value: await this.#view(this.#ownerOf(row, bound), row, unit.tx), generation: row.generation };
+    const answer: Answer =
+      row === undefined ? { value } : { value: await freshView(ownerOf(this.#bound, row, bound), row, unit.tx), generation: row.generation };
     return { ...answer, ...(operationId === undefined ? {} : { operation: operationId }) };
   }
 
@@ -506,10 +459,10 @@ export class Kernel implements Core {
         const { bound, operation } = frame;
         const table = new Table(bound.contract, tenantId, unit);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get')
-          return this.#view(bound, await table.get(frame.target as string), unit.tx);
+          return freshView(bound, await table.get(frame.target as string), unit.tx);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'list') {
           const { rows, cursor } = await table.list(listInput.parse(frame.input));
-          return { items: await this.#views(bound, rows, unit.tx), cursor };
+          return { items: await freshViews(bound, rows, unit.tx), cursor };
         }
         throw new Error(`${request.service}.${request.operation} cannot be read inside a transaction`);
       },
@@ -548,7 +501,7 @@ export class Kernel implements Core {
       if (kind === 'channel') {
         const channel = (await handler(call)) as Channel;
         // What goes through a channel may change things, so its opening is audited as a change is.
-        await this.#audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
+        await this.#outcomes.audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
         const close = () => channel.close();
         frame.signal.addEventListener('abort', close, { once: true });
         const done = () => frame.signal.removeEventListener('abort', close);
@@ -559,7 +512,7 @@ export class Kernel implements Core {
           },
           (error: unknown) => {
             done();
-            throw this.#fault(error, requestId, invocation);
+            throw this.#outcomes.fault(error, requestId, invocation);
           },
         );
         result.catch(() => undefined); // whoever opened the channel sees it; nobody else must
@@ -567,12 +520,12 @@ export class Kernel implements Core {
       }
       return this.#guarded(handler(call) as AsyncIterable<unknown>, frame.signal, requestId, invocation) as never;
     } catch (error) {
-      const fault = this.#fault(error, requestId, invocation);
+      const fault = this.#outcomes.fault(error, requestId, invocation);
       outcome = fault.code;
-      await this.#auditRefusal(invocation, requestId, fault);
+      await this.#outcomes.auditRefusal(invocation, requestId, fault);
       throw fault;
     } finally {
-      this.#count(invocation, outcome, started);
+      this.#outcomes.count(invocation, outcome, started);
     }
   }
 
@@ -581,100 +534,16 @@ export class Kernel implements Core {
       yield* items;
     } catch (error) {
       if (signal.aborted && !this.#stop.signal.aborted) return; // the caller went away
-      throw this.#fault(error, requestId, invocation);
+      throw this.#outcomes.fault(error, requestId, invocation);
     }
   }
 
   // ---- what every outcome passes through
 
-  #ownerOf(row: Row, fallback: Bound): Bound {
-    const prefix = row.id.slice(0, row.id.indexOf('-'));
-    for (const bound of this.#bound.values()) if (bound.contract.resource.prefix === prefix) return bound;
-    return fallback;
-  }
-
   async #answer(bound: Bound, value: unknown): Promise<Answer> {
     if (!isRow(value)) return { value };
     const counted = bound.service.status !== undefined;
-    return { value: counted ? await this.#view(bound, value, this.#store.db) : bound.views.of(value), generation: value.generation };
-  }
-
-  /** Views that are not kept: of a transaction, which may be rolled back, and with what is counted when it is shown. */
-  async #views(bound: Bound, rows: readonly Row[], from: Tx | Db): Promise<Record<string, unknown>[]> {
-    if (bound.service.status === undefined || rows.length === 0) return rows.map((row) => bound.views.once(row));
-    const counted = await bound.service.status(rows as never, from);
-    return rows.map((row, index) => bound.views.once({ ...row, status: { ...row.status, ...counted[index] } }));
-  }
-
-  async #view(bound: Bound, row: Row, from: Tx | Db): Promise<Record<string, unknown>> {
-    return (await this.#views(bound, [row], from))[0] as Record<string, unknown>;
-  }
-
-  /** Anything thrown becomes a Fault; what nobody foresaw is logged whole and told as `internal`. */
-  #fault(error: unknown, requestId: string, invocation: Invocation): Fault {
-    const fault = this.#translate(error, invocation, requestId);
-    fault.requestId = requestId;
-    return fault;
-  }
-
-  #translate(error: unknown, invocation: Invocation, requestId: string): Fault {
-    if (error instanceof Fault) return error;
-    if (error instanceof DriverError) {
-      const code = { bad_spec: 'conflict', busy: 'conflict', unavailable: 'unavailable', failed: 'internal' } as const;
-      return new Fault(code[error.code], error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
-    }
-    const database = databaseFault(error);
-    if (database !== undefined) return database;
-    const { service, operation, signal } = invocation;
-    const write = this.#bound.get(service)?.operations.get(operation)?.operation.kind === 'write';
-    // A write goes on without its caller: in one, only what says that it gave up for that reason is no bug.
-    if (signal?.aborted === true && (!write || error === signal.reason)) return new Fault('timeout', 'The caller went away', { cause: error });
-    this.#options.log.error(
-      { requestId, service, operation, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
-      'internal error',
-    );
-    return new Fault('internal', 'An internal error; the daemon log has it under this request id', { cause: error, hint: 'cloud daemon logs' });
-  }
-
-  async #auditRefusal(invocation: Invocation, requestId: string, fault: Fault): Promise<void> {
-    const kind = this.#bound.get(invocation.service)?.operations.get(invocation.operation)?.operation.kind;
-    if (kind !== 'write' && kind !== 'channel') return;
-    const { principal, tenant } = invocation;
-    try {
-      const own = principal?.tenantId ?? '';
-      // What was tried in another tenant is that tenant's business; one that the principal does not belong to hears nothing.
-      const meant = principal === undefined || tenant === undefined ? own : await this.#tenant(tenant, principal).catch(() => own);
-      await this.#audit(meant, principal?.id ?? 'anonymous', invocation, requestId, fault.code);
-    } catch (error) {
-      this.#options.log.error({ requestId, error: String(error) }, 'could not write an audit line');
-    }
-  }
-
-  async #audit(tenantId: string, principal: string, invocation: Invocation, requestId: string, outcome: string): Promise<void> {
-    await this.#store.db
-      .insertInto('audit')
-      .values({
-        tenant: tenantId,
-        time: this.#options.clock.now(),
-        principal,
-        source: invocation.source ?? 'internal',
-        permission: `${invocation.service}:${invocation.operation}`,
-        target: invocation.target ?? nameIn(invocation.input),
-        request_id: requestId,
-        outcome,
-      })
-      .execute();
-  }
-
-  #count(invocation: Invocation, outcome: string, started: number): void {
-    // Names that no contract knows are counted together, so that a caller cannot make the table grow.
-    const known = this.#bound.get(invocation.service)?.operations.has(invocation.operation) === true;
-    const [service, operation] = known ? [invocation.service, invocation.operation] : ['unknown', 'unknown'];
-    const key = `${service} ${operation} ${outcome}`;
-    const entry = this.#metrics.get(key) ?? { service, operation, outcome, count: 0, seconds: 0 };
-    entry.count++;
-    entry.seconds += (performance.now() - started) / 1000;
-    this.#metrics.set(key, entry);
+    return { value: counted ? await freshView(bound, value, this.#store.db) : bound.views.of(value), generation: value.generation };
   }
 
   #committed(committed: Committed): void {
@@ -704,40 +573,6 @@ export class Kernel implements Core {
       if (!this.#stop.signal.aborted) this.#options.log.warn({ id, error: String(error) }, 'could not look up what refers to a row');
     }
   }
-
-  async #pruneForever(): Promise<void> {
-    for (;;) {
-      try {
-        const now = this.#options.clock.now();
-        await this.#store.transaction({ tenantId: '', principal: 'system' }, async ({ tx }) => {
-          await tx.deleteFrom('idempotency').where('expires_at', '<=', now).execute();
-          await tx
-            .deleteFrom('operation')
-            .where('finished_at', '<', now - HISTORY_MS)
-            .execute();
-          await tx
-            .deleteFrom('audit')
-            .where('time', '<', now - HISTORY_MS)
-            .execute();
-          // The newest event stays: its id is what the next one counts on from.
-          await tx
-            .deleteFrom('event')
-            .where('time', '<', now - HISTORY_MS)
-            .where('id', '<', (of) => of.selectFrom('event').select((last) => last.fn.max('id').as('id')) as never)
-            .execute();
-        });
-        for (const { service } of this.#bound.values()) await service.prune?.(now);
-      } catch (error) {
-        if (this.#stop.signal.aborted) return;
-        this.#options.log.warn({ error: String(error) }, 'could not clean up');
-      }
-      try {
-        await this.#options.clock.sleep(PRUNE_MS, this.#stop.signal);
-      } catch {
-        return; // stopping
-      }
-    }
-  }
 }
 
 const invocationOf = (request: Request, principal: Principal, source: string): Invocation => ({
@@ -752,13 +587,6 @@ const invocationOf = (request: Request, principal: Principal, source: string): I
   idempotencyKey: request.options.idempotencyKey,
   signal: request.options.signal,
 });
-
-const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && 'tenantId' in value && 'revision' in value && 'spec' in value;
-
-const nameIn = (input: unknown): string | null => {
-  const name = (input as { name?: unknown } | null | undefined)?.name;
-  return typeof name === 'string' ? name.slice(0, 128) : null;
-};
 
 const channelParts = (channel: Channel): Omit<Channel, 'result'> => ({
   input: channel.input,
