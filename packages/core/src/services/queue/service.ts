@@ -39,7 +39,6 @@ async function settled(rows: Rows<typeof queues>, sql: Sql, queue: Queue, now: n
 }
 
 const common = (message: Message) => ({
-  id: message.id,
   body: message.body,
   attributes: JSON.parse(message.attributes) as Record<string, string>,
   receiveCount: message.receives,
@@ -162,8 +161,9 @@ export const queueService = service(queues, (context) => {
         return {
           items: taken.map(
             (message): z.output<typeof Received> => ({
-              ...common(message),
+              id: message.id,
               receipt: messages.receiptOf(target, message),
+              ...common(message),
               firstReceivedAt: time(message.first_received_at ?? now),
             }),
           ),
@@ -181,8 +181,9 @@ export const queueService = service(queues, (context) => {
         return {
           items: seen.map(
             (message): z.output<typeof Peeked> => ({
-              ...common(message),
+              id: message.id,
               state: message.state,
+              ...common(message),
               ...(message.first_received_at === null ? {} : { firstReceivedAt: time(message.first_received_at) }),
             }),
           ),
