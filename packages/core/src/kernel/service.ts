@@ -61,7 +61,7 @@ export interface Call<C extends Contract, Input> extends CallBase<Input> {
   /** Calls other services in this same transaction, as this principal. */
   client<D extends Contracts>(contracts: D): Client<D>;
   /** Adds an event besides those that row writes make. */
-  event(row: Row, type: string, message: string): Promise<void>;
+  event(row: Pick<Row, 'id' | 'name'>, type: string, message: string): Promise<void>;
   /** Says after the commit (`onCommit`) that something of this row of the call's resource changed, where only a table of the service's own was written. */
   changed(id: string): void;
   /** Of an asynchronous operation: the row whose generation it follows, when that is not the one answered with. */

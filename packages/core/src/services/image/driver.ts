@@ -43,9 +43,11 @@ export const imagePort = port<ImageDriver>('image');
 const REFERENCE =
   /^(?:[a-z0-9.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
 
+export const isReference = (text: string): boolean => REFERENCE.test(text);
+
 /** The one spelling of a reference: a tag or digest always, Docker Hub's own prefixes never (`docker.io/library/alpine` → `alpine:latest`). Malformed: DriverError('bad_spec'). */
 export function normaliseReference(reference: string): string {
-  if (!REFERENCE.test(reference)) {
+  if (!isReference(reference)) {
     throw new DriverError('bad_spec', `"${reference}" is not an image reference; one looks like alpine:3.20 or ghcr.io/acme/app:1`);
   }
   const short = reference.replace(/^(?:index\.)?docker\.io\//, '').replace(/^library\//, '');

@@ -6,7 +6,7 @@ import { pageOf } from '../../kernel/page.ts';
 import { type RowOf, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
 import { images } from './contract.ts';
-import { type ImageObserved, imagePort } from './driver.ts';
+import { type ImageObserved, imagePort, isReference } from './driver.ts';
 
 type ImageRow = RowOf<typeof images>;
 
@@ -15,9 +15,15 @@ export const withTag = (reference: string): string => (/[:@]/.test(reference.sli
 
 const idOf = (digest: string): string => `img-${digest.replace('sha256:', '').slice(0, 16)}`;
 
+/** What `prepare` has removed from the backend, for the handler. */
+interface Removed {
+  removed?: { id: string; name: string };
+}
+
 export const imageService = service(images, (context) => {
   const driver = context.driver(imagePort);
 
+  /** The content as the backend has it; how far a pull or a deletion of it is, from the row. */
   const view = (image: ImageObserved, row?: ImageRow) => ({
     id: row?.id ?? idOf(image.digest),
     name: row?.name ?? image.reference,
@@ -25,7 +31,9 @@ export const imageService = service(images, (context) => {
     createdAt: new Date(image.createdAt).toISOString(),
     updatedAt: new Date(row?.updatedAt ?? image.createdAt).toISOString(),
     generation: row?.generation ?? 1,
-    state: row === undefined || row.state === 'pending' ? ('available' as const) : (row.state as 'available'),
+    ...(row?.operation === undefined ? {} : { operation: row.operation }),
+    state: (row?.state ?? 'available') as 'available',
+    ...(row?.reason === undefined ? {} : { reason: row.reason }),
     references: image.references,
     digest: image.digest,
     sizeBytes: image.sizeBytes,
@@ -33,10 +41,12 @@ export const imageService = service(images, (context) => {
   });
 
   const find = async (target: string): Promise<ImageObserved | undefined> => {
-    if (!target.startsWith('img-')) return driver.inspect(target);
-    const found = (await driver.list()).filter((image) => idOf(image.digest).startsWith(target));
-    if (found.length > 1) throw new Fault('conflict', `More than one image id begins with ${target}`, { hint: 'write more of the id' });
-    return found[0];
+    if (target.startsWith('img-')) {
+      const found = (await driver.list()).filter((image) => idOf(image.digest).startsWith(target));
+      if (found.length > 1) throw new Fault('conflict', `More than one image id begins with ${target}`, { hint: 'write more of the id' });
+      if (found[0] !== undefined) return found[0];
+    }
+    return isReference(target) ? driver.inspect(target) : undefined;
   };
   const missing = async (target: string): Promise<Fault> =>
     notFound(
@@ -51,8 +61,11 @@ export const imageService = service(images, (context) => {
       async delete(call) {
         const target = call.target as string;
         const present = await find(target);
-        if (present !== undefined) await driver.remove(target.startsWith('img-') ? present.reference : target);
-        else if ((await call.client({ image: images }).image.get(target)).state === 'available') throw await missing(target);
+        if (present !== undefined) {
+          const reference = isReference(target) && present.references.includes(withTag(target)) ? target : present.reference;
+          await driver.remove(reference);
+          Object.assign(call.input, { removed: { id: idOf(present.digest), name: withTag(reference) } } satisfies Removed);
+        } else if ((await call.client({ image: images }).image.get(target)).state === 'available') throw await missing(target);
       },
     },
     handlers: {
@@ -79,7 +92,7 @@ export const imageService = service(images, (context) => {
         const target = call.targetName;
         const row = call.found ?? (await call.rows.find(withTag(target)));
         const present = await find(row?.name ?? target);
-        if (present !== undefined && (row === undefined || row.state === 'available')) return view(present, row) as never;
+        if (present !== undefined) return view(present, row) as never;
         if (row !== undefined && row.state !== 'available') return row;
         throw await missing(target);
       },
@@ -96,16 +109,11 @@ export const imageService = service(images, (context) => {
       async delete(call) {
         const row = call.found ?? (await call.rows.find(withTag(call.targetName)));
         if (row !== undefined) return call.rows.delete(row);
+        const { removed } = call.input as Removed;
+        if (removed === undefined) throw await missing(call.targetName);
+        await call.event(removed, 'deleted', `Image ${removed.name} was deleted`);
         const now = new Date(context.clock.now()).toISOString();
-        return {
-          id: 'img-0000000000000000',
-          name: withTag(call.targetName),
-          labels: {},
-          createdAt: now,
-          updatedAt: now,
-          generation: 1,
-          state: 'deleting',
-        } as never;
+        return { ...removed, labels: {}, createdAt: now, updatedAt: now, generation: 1, state: 'deleting' } as never;
       },
       async import(call): Promise<Channel<never>> {
         const archive = new PassThrough();

@@ -1,0 +1,80 @@
+// Images: the backend's store as it is, pulls that survive trouble, names as engines write them.
+import { Readable } from 'node:stream';
+import { expect, test } from 'vitest';
+import { memoryDrivers } from '../../drivers/memory/index.ts';
+import { ManualClock } from '../../kernel/clock.ts';
+import { DriverError } from '../../kernel/errors.ts';
+import { bench, faultOf } from '../../testing/bench.ts';
+
+test('pulled, listed, shown under every spelling of its name, deleted', async () => {
+  await using b = await bench();
+  const { image } = b.cloud;
+  const pulled = await b.ready(image.pull({ reference: 'alpine' }));
+  expect(pulled).toMatchObject({ name: 'alpine:latest', state: 'available', references: ['alpine:latest'] });
+  expect((await image.list()).items).toMatchObject([{ name: 'alpine:latest', id: pulled.id }]);
+  for (const name of ['alpine', 'alpine:latest', 'docker.io/library/alpine', pulled.id]) expect((await image.get(name)).digest, name).toBe(pulled.digest);
+  expect((await b.ended(image.pull({ reference: 'alpine' }))).state).toBe('succeeded');
+  expect((await b.ended(image.pull({ reference: 'alpine', always: true }))).state).toBe('succeeded');
+  expect((await image.list()).items).toHaveLength(1);
+  expect(await faultOf(image.get('alpin'))).toMatchObject({ code: 'not_found', details: { near: 'alpine' } });
+  expect(await faultOf(image.get('no such image'))).toMatchObject({ code: 'not_found' });
+  expect(await faultOf(image.delete('No Such'))).toMatchObject({ code: 'not_found' });
+  await b.ended(image.delete('alpine'));
+  expect((await image.list()).items).toEqual([]);
+  expect((await faultOf(image.delete('alpine'))).code).toBe('not_found');
+});
+
+test('an image that was there before, without a row: shown with an id that finds it, and deleted with an event', async () => {
+  const drivers = memoryDrivers();
+  await drivers.drivers.image.ensure('debian:trixie', { signal: new AbortController().signal });
+  await using b = await bench({ drivers });
+  const [found] = (await b.cloud.image.list()).items;
+  expect(await b.cloud.image.get(found?.id ?? '')).toEqual(found);
+  expect(await b.cloud.image.get(found?.id.slice(0, 10) ?? '')).toEqual(found);
+  const deleted = await b.cloud.image.delete('debian:trixie');
+  expect(deleted).toMatchObject({ id: found?.id, name: 'debian:trixie', state: 'deleting' });
+  expect((await b.cloud.image.list()).items).toEqual([]);
+  expect((await b.cloud.event.list({ resource: 'image' })).items).toMatchObject([{ type: 'image.deleted', name: 'debian:trixie', principal: 'local' }]);
+});
+
+test('unknown to its registry: failed with the reason, and a later pull tries again', async () => {
+  const clock = new ManualClock(1_000_000);
+  const drivers = memoryDrivers({ clock });
+  await using b = await bench({ clock, drivers });
+  drivers.faults.fail('image.ensure', 1, new DriverError('bad_spec', 'There is no image acme/app:9 in its registry'));
+  expect(await b.ended(b.cloud.image.pull({ reference: 'acme/app:9' }))).toMatchObject({
+    state: 'failed',
+    error: { message: 'There is no image acme/app:9 in its registry' },
+  });
+  expect(await b.cloud.image.get('acme/app:9')).toMatchObject({ state: 'error', reason: expect.stringContaining('registry') });
+  expect(await b.ready(b.cloud.image.pull({ reference: 'acme/app:9' }))).toMatchObject({ state: 'available' });
+});
+
+test('a pull under way is shown alike by get and list', async () => {
+  const clock = new ManualClock(1_000_000);
+  const drivers = memoryDrivers({ clock });
+  await using b = await bench({ clock, drivers });
+  await b.ended(b.cloud.image.pull({ reference: 'alpine' }));
+  drivers.faults.fail('image.ensure', 2);
+  const again = await b.cloud.image.pull({ reference: 'alpine', always: true });
+  const shown = await b.cloud.image.get('alpine');
+  expect((await b.cloud.image.list()).items).toMatchObject([{ name: 'alpine:latest', state: shown.state }]);
+  await b.until(async () => (await b.cloud.operation.get(again.operation ?? '')).state === 'succeeded');
+});
+
+test('an image in use stays, and it is said by what', async () => {
+  await using b = await bench();
+  await b.ready(b.cloud.instance.create({ name: 'web', image: 'busybox' }));
+  expect(await faultOf(b.cloud.image.delete('busybox'))).toMatchObject({ code: 'conflict', message: expect.stringContaining('web') });
+});
+
+test('import takes an archive and answers with the image', async () => {
+  await using b = await bench();
+  const channel = await b.cloud.image.import({ reference: 'acme/base:1' });
+  Readable.from([Buffer.from('archive')]).pipe(channel.input);
+  expect(await channel.result).toMatchObject({ name: 'acme/base:1', sizeBytes: 7 });
+  const given = await b.cloud.image.import({ reference: 'acme/other:1' });
+  given.close();
+  await expect(given.result).rejects.toThrow();
+  expect((await b.cloud.image.list()).items.map(({ name }) => name)).toEqual(['acme/base:1']);
+});
