@@ -224,7 +224,7 @@ export const instanceService = service(instances, (context) => {
         return call.rows.update(row, {
           spec: {
             volumes: row.spec.volumes.filter((mount) => mount.volumeId !== volumeId),
-            detaching: [...((row.spec as { detaching?: string[] }).detaching ?? []), volumeId],
+            detaching: [...new Set([...((row.spec as { detaching?: string[] }).detaching ?? []), volumeId])],
             ...allowed,
           },
           message: `Volume ${volume} is to be detached from ${row.name}`,

@@ -105,7 +105,9 @@ export const volumeService = service(volumes, (context) => {
       },
     },
     controller: {
-      async reconcile(volume, { signal, report }) {
+      async reconcile(volume, { signal, report, event }) {
+        if (volume.observed > 0 && (await driver.inspect(volume.id)) === undefined)
+          await event('recreated', `Volume ${volume.name} was gone from the backend and is made anew, empty`);
         // Looked at only while the volume is new: afterwards the snapshot may be gone.
         const fromSnapshot = volume.observed === 0 ? volume.spec.snapshotId : undefined;
         const observed = await driver.ensure(
@@ -120,9 +122,14 @@ export const volumeService = service(volumes, (context) => {
       },
       async remove(volume, { signal, client }) {
         // A snapshot that is being made still reads from it.
-        const { items } = await client({ snapshot: snapshots }).snapshot.list();
-        const reading = items.find((snapshot) => snapshot.volumeId === volume.id && snapshot.state === 'pending');
-        if (reading !== undefined) throw new Waiting(`waiting for the snapshot ${reading.name}`, 500);
+        const { snapshot } = client({ snapshot: snapshots });
+        for (let cursor: string | undefined; ; ) {
+          const page = await snapshot.list(cursor === undefined ? {} : { cursor });
+          const reading = page.items.find(({ volumeId, state }) => volumeId === volume.id && state === 'pending');
+          if (reading !== undefined) throw new Waiting(`waiting for the snapshot ${reading.name}`, 500);
+          cursor = page.cursor;
+          if (cursor === undefined) break;
+        }
         await driver.remove(volume.id, signal);
       },
       async differing(rows) {
