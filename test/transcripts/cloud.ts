@@ -1,6 +1,7 @@
 // The real command against a real daemon of its own (memory driver), as a user types it: in a pipe or on a terminal.
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -84,15 +85,19 @@ export class Cloud implements AsyncDisposable {
   }
 
   normal(text: string): string {
-    return text
-      .replaceAll(this.folder, '/home/me')
-      .replace(/\b([a-z]+)-[0-9a-hjkmnp-tv-z]{16}\b/g, (_, prefix: string) => `${prefix}-${'0'.repeat(16)}`)
-      .replace(/req-[0-9a-f-]{36}/g, 'req-0')
-      .replace(/\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d+Z)?/g, '2026-01-31$112:00:00')
-      .replace(/\((?:\d+[smh])+ ago\)/g, '(3s ago)')
-      .replace(/\(\d+\.\d s\)/g, '(0.1 s)')
-      .replace(/(?<= {3})(?:\d+[smh])+(?= {3}|$)/gm, '3s')
-      .replace(/\(process \d+/g, '(process 100');
+    return (
+      text
+        .replaceAll(this.folder, '/home/me')
+        // How many steps of an operation are seen depends on how busy the machine is.
+        .replace(/^[A-Z][a-z]+ing [^:\n]+: .+\n/gm, '')
+        .replace(/\b([a-z]+)-[0-9a-hjkmnp-tv-z]{16}\b/g, (_, prefix: string) => `${prefix}-${'0'.repeat(16)}`)
+        .replace(/req-[0-9a-f-]{36}/g, 'req-0')
+        .replace(/\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d+Z)?/g, '2026-01-31$112:00:00')
+        .replace(/\((?:\d+[smh])+ ago\)/g, '(3s ago)')
+        .replace(/\(\d+\.\d s\)/g, '(0.1 s)')
+        .replace(/(?<= {3})(?:\d+[smh])+(?= {3}|$)/gm, '3s')
+        .replace(/\(process \d+/g, '(process 100')
+    );
   }
 }
 
@@ -139,5 +144,15 @@ export class Terminal {
     });
   }
 }
+
+/** A port of five digits that nobody has at this moment. */
+export const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => (port >= 10_000 ? resolve(port) : freePort().then(resolve, reject)));
+    });
+  });
 
 export const has = (program: string): boolean => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Cloud } from './cloud.ts';
+import { Cloud, freePort } from './cloud.ts';
 
 let cloud: Cloud;
 beforeAll(async () => {
@@ -11,7 +11,8 @@ beforeAll(async () => {
 afterAll(() => cloud[Symbol.asyncDispose]());
 
 it('of the main job', async () => {
-  writeFileSync(join(cloud.folder, 'db.yaml'), 'image: busybox\nvpc: prod\nenv:\n  MODE: dev\nports:\n  - hostPort: 15432\n    instancePort: 5432\n');
+  const [web, db] = [await freePort(), await freePort()];
+  writeFileSync(join(cloud.folder, 'db.yaml'), `image: busybox\nvpc: prod\nenv:\n  MODE: dev\nports:\n  - hostPort: ${db}\n    instancePort: 5432\n`);
   const session = await cloud.transcript([
     ['vpc', 'create', 'prod', '--cidr', '10.20.0.0/16', '--label', 'env=dev'],
     ['volume', 'create', 'data', '--size', '20'],
@@ -26,7 +27,7 @@ it('of the main job', async () => {
       '--volume',
       'data:/data',
       '--publish',
-      '18080:80',
+      `${web}:80`,
       '--command',
       'httpd -f -h /www',
       '-e',
@@ -57,7 +58,7 @@ it('of the main job', async () => {
     ['event', 'list', '--resource', 'vpc'],
     ['instance-type', 'list'],
   ]);
-  await expect(session).toMatchFileSnapshot('session.txt');
+  await expect(session.replaceAll(String(web), '18080').replaceAll(String(db), '15432')).toMatchFileSnapshot('session.txt');
 });
 
 it('of mistakes', async () => {
