@@ -31,8 +31,8 @@ export const events = contract(event, {
     target: false,
     input: {
       ...filters,
-      since: z.int().min(0).optional().meta({ description: 'Only after this event id' }),
-      limit: z.int().min(1).max(1000).default(100).meta({ description: 'The newest so many' }),
+      since: z.int().min(0).optional().meta({ description: 'Only after this event id, beginning with the next' }),
+      limit: z.int().min(1).max(1000).default(100).meta({ description: 'The newest so many; with --since the next so many' }),
     },
     output: z.strictObject({ items: z.array(Event) }),
     examples: [

@@ -15,22 +15,19 @@ export const eventService = service(events, (context) => {
   const page = async (filter: Filter, options: { after?: number | undefined; newest?: number; limit?: number }): Promise<EventView[]> => {
     let query = context.db.selectFrom('event').selectAll().where('tenant', '=', filter.tenantId);
     if (filter.resource !== undefined) {
-      const [kind = '', name, ...rest] = filter.resource.split('/');
-      if (rest.length > 0)
-        throw new Fault('invalid_input', `resource: ${filter.resource} is not a kind such as instance, or instance/web`, {
-          details: [{ path: 'resource', message: 'use instance or instance/web' }],
-        });
+      // The names of images have slashes of their own.
+      const slash = filter.resource.indexOf('/');
+      const kind = slash < 0 ? filter.resource : filter.resource.slice(0, slash);
+      const name = slash < 0 ? undefined : filter.resource.slice(slash + 1);
       query = query.where('resource', '=', kind);
       if (name !== undefined) query = query.where((where) => where.or([where('name', '=', name), where('resource_id', '=', name)]));
     }
     if (filter.type !== undefined) {
       const pattern = filter.type;
-      if (pattern.endsWith('*')) {
-        const start = pattern.slice(0, -1);
-        if (start.includes('*'))
-          throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
-        query = query.where('type', '>=', start).where('type', '<', `${start}\u{10ffff}`);
-      } else query = query.where('type', '=', pattern);
+      const start = pattern.replace(/\*$/, '');
+      if (start.includes('*'))
+        throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
+      query = start === pattern ? query.where('type', '=', pattern) : query.where('type', '>=', start).where('type', '<', `${start}\u{10ffff}`);
     }
     if (options.after !== undefined) query = query.where('id', '>', options.after as never);
     const rows =
@@ -64,7 +61,8 @@ export const eventService = service(events, (context) => {
     handlers: {
       async list(call) {
         const { since, limit, ...filter } = call.input;
-        return { items: await page({ tenantId: call.tenantId, ...filter }, { after: since, newest: limit }) };
+        // With `since` it goes on from there, so that a caller can read page by page and miss nothing.
+        return { items: await page({ tenantId: call.tenantId, ...filter }, since === undefined ? { newest: limit } : { after: since, limit }) };
       },
       async *watch(call) {
         const { since, ...filter } = call.input;
