@@ -226,15 +226,22 @@ export async function peek(sql: Sql, queue: QueueFacts, limit: number, now: numb
   return [...first, ...hidden.map((message) => ({ ...message, state: message.receipt === null ? ('delayed' as const) : ('in-flight' as const) }))];
 }
 
-/** When the next message of the queue can be received; `after` leaves out those that can be already. */
-export async function nextVisible(sql: Sql, id: string, now: number, after: boolean): Promise<number | undefined> {
-  const earliest = async (column: 'queue_id' | 'dead_to'): Promise<number | undefined> => {
-    let query = sql.selectFrom('queue_message').select('visible_at').where(column, '=', id).where('expires_at', '>', now).orderBy('visible_at').limit(1);
-    if (column === 'queue_id') query = query.where('dead_to', 'is', null);
-    if (after) query = query.where('visible_at', '>', now);
-    return (await query.executeTakeFirst())?.visible_at;
-  };
-  const times = [await earliest('queue_id'), await earliest('dead_to')].filter((time) => time !== undefined);
+/** When the next message of the queue can be received; `after` leaves out those that can be already. What this finds, `settle` and `take` must find. */
+export async function nextVisible(sql: Sql, queue: QueueFacts, now: number, after: boolean): Promise<number | undefined> {
+  let own = sql.selectFrom('queue_message').select('visible_at').where('queue_id', '=', queue.id).where('dead_to', 'is', null).where('expires_at', '>', now);
+  let dead = sql
+    .selectFrom('queue_message')
+    .select('visible_at')
+    .where('dead_to', '=', queue.id)
+    .whereRef('visible_at', '<', 'expires_at')
+    .where('visible_at', '>', now - queue.spec.retention * 1000);
+  if (after) {
+    own = own.where('visible_at', '>', now);
+    dead = dead.where('visible_at', '>', now);
+  }
+  const first = await own.orderBy('visible_at').limit(1).executeTakeFirst();
+  const second = await dead.orderBy('visible_at').limit(1).executeTakeFirst();
+  const times = [first, second].filter((row) => row !== undefined).map((row) => row.visible_at);
   return times.length === 0 ? undefined : Math.min(...times);
 }
 

@@ -263,6 +263,23 @@ test('a waiting receiver is woken by what time brings: the end of a delay, of a 
   expect(bodies(await dead)).toEqual(['x']);
 });
 
+test('a dead letter that expired before anybody looked is not waited for over and over', async () => {
+  await using b = await open();
+  const { queue } = b.cloud;
+  await queue.create({ name: 'failed', retention: 60 });
+  await queue.create({ name: 'jobs', visibilityTimeout: 1, maxReceives: 1, deadLetterQueue: 'failed' });
+  await queue.send('jobs', { body: 'x' });
+  await queue.receive('jobs');
+  await b.clock.advance(1000);
+  expect((await counts(b, 'failed')).depth).toBe(1);
+  await b.clock.advance(60_000);
+  expect((await counts(b, 'failed')).depth).toBe(0);
+  const waiting = queue.receive('failed', { wait: 5 });
+  expect(await pending(waiting)).toBe(true);
+  await b.clock.advance(5_000);
+  expect((await waiting).items).toEqual([]);
+});
+
 test('those who wait are served in the order in which they came, one message each', async () => {
   await using b = await open();
   const { queue } = b.cloud;

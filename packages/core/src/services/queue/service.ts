@@ -111,8 +111,9 @@ export const queueService = service(queues, (context) => {
           deadline: startedAt + input.wait * 1000,
           signal,
           next: async (later) => {
-            await rows.get(queue.id); // a queue that was deleted meanwhile is not waited for
-            return messages.nextVisible(context.db as unknown as Sql, queue.id, clock.now(), later);
+            // As it is now: changed meanwhile, or deleted, which ends the wait.
+            const current = await rows.get(queue.id);
+            return messages.nextVisible(context.db as unknown as Sql, current, clock.now(), later);
           },
         });
         signal.throwIfAborted();
