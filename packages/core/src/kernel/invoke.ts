@@ -500,8 +500,8 @@ export class Kernel implements Core {
       const call = this.#call(frame, undefined, target, refs);
       if (kind === 'channel') {
         const channel = (await handler(call)) as Channel;
-        // What goes through a channel may change things, so its opening is audited as a change is.
-        await this.#outcomes.audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
+        // From here on it may break at any moment, while nobody has it yet: what nobody hears would end the process. `result` tells it.
+        for (const pipe of [channel.input, channel.output, channel.error]) pipe.on('error', () => undefined);
         const close = () => channel.close();
         frame.signal.addEventListener('abort', close, { once: true });
         const done = () => frame.signal.removeEventListener('abort', close);
@@ -516,6 +516,15 @@ export class Kernel implements Core {
           },
         );
         result.catch(() => undefined); // whoever opened the channel sees it; nobody else must
+        // Aborted while the far end was being opened: no event tells of that any more.
+        if (frame.signal.aborted) close();
+        try {
+          // What goes through a channel may change things, so its opening is audited as a change is.
+          await this.#outcomes.audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
+        } catch (error) {
+          close();
+          throw error;
+        }
         return { ...channelParts(channel), result } as never;
       }
       return this.#guarded(handler(call) as AsyncIterable<unknown>, frame.signal, requestId, invocation) as never;
