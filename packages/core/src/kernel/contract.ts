@@ -1,6 +1,7 @@
 // The source of truth: what a resource is and what can be done with it, as zod and plain data.
 // Routes, OpenAPI, the typed client, CLI commands, permissions and a matrix of tests derive from here; no HTTP words, no handlers.
 import { z } from 'zod';
+import { withArticle, words } from './words.ts';
 
 export interface FieldMeta {
   /** Set at creation, never changed. */
@@ -249,8 +250,7 @@ export function crud<
 ): Crud<Spec, Status, C, L, U, D> {
   type Operations = Crud<Spec, Status, C, L, U, D>;
   const { name, plural } = of;
-  const words = name.replaceAll('-', ' ');
-  const article = /^[aeiou]/.test(words) ? 'an' : 'a';
+  const one = withArticle(name);
   const mutable = Object.fromEntries(
     Object.entries(of.spec)
       .filter(([, schema]) => !fieldMeta(schema).immutable)
@@ -262,7 +262,7 @@ export function crud<
     kind: 'read',
     standard: 'list',
     target: false,
-    summary: options.list?.summary ?? `List ${plural.replaceAll('-', ' ')}`,
+    summary: options.list?.summary ?? `List ${words(plural)}`,
     input: z.strictObject({ ...listInput.shape, ...options.list?.input }) as never,
     output: z.strictObject({ items: z.array(of.output), cursor: z.string().optional() }) as never,
     examples: options.list?.examples ?? [[`${name} list`, ''], ...(of.stored ? [[`${name} list --label env=dev --output json`, ''] as const] : [])],
@@ -273,7 +273,7 @@ export function crud<
     standard: 'get',
     target: true,
     answersResource: true,
-    summary: `Show ${article} ${words}`,
+    summary: `Show ${one}`,
     input: emptyInput,
     output: of.output,
     examples: example('get'),
@@ -285,7 +285,7 @@ export function crud<
     target: false,
     answersResource: true,
     async: of.reconciled,
-    summary: options.create?.summary ?? `Create ${article} ${words}`,
+    summary: options.create?.summary ?? `Create ${one}`,
     ...(options.create?.description === undefined ? {} : { description: options.create.description }),
     input: z.strictObject({ name: nameField, labels: labelsField.default({}), ...of.spec, ...options.create?.input }) as never,
     output: of.output,
@@ -298,7 +298,7 @@ export function crud<
     target: true,
     answersResource: true,
     async: of.reconciled,
-    summary: options.update?.summary ?? `Change ${article} ${words}`,
+    summary: options.update?.summary ?? `Change ${one}`,
     ...(options.update?.description === undefined ? {} : { description: options.update.description }),
     input: z.strictObject({
       labels: labelsField.optional().describe('Labels; replaces all of them'),
@@ -316,7 +316,7 @@ export function crud<
     answersResource: true,
     async: of.reconciled,
     destructive: true,
-    summary: options.delete?.summary ?? `Delete ${article} ${words}`,
+    summary: options.delete?.summary ?? `Delete ${one}`,
     ...(options.delete?.description === undefined ? {} : { description: options.delete.description }),
     input: z.strictObject({ ...options.delete?.input }) as never,
     output: of.output,

@@ -3,7 +3,8 @@
 import { z } from 'zod';
 import { type Contract, fieldMeta, inputShape, type Operation, refIdField, unwrap } from './contract.ts';
 import { Fault } from './errors.ts';
-import { type Row, type Table, words } from './table.ts';
+import type { Row, Table } from './table.ts';
+import { words } from './words.ts';
 
 interface RefField {
   key: string;

@@ -9,6 +9,7 @@ import { nearest } from './near.ts';
 import { MAX_PAGE, notACursor, type Page, selectorOf } from './page.ts';
 import { adjustQuota } from './quota.ts';
 import { appendEvent, type Unit } from './store.ts';
+import { withArticle, words } from './words.ts';
 
 export interface Row<Spec = Record<string, unknown>, Status = Record<string, unknown>> {
   readonly id: string;
@@ -61,12 +62,6 @@ export const rowOf = (record: RowRecord): Row => ({
   deletedAt: record.deleted_at ?? undefined,
 });
 
-/** `ssh-key` → `SSH key`, as sentences say it. */
-export const words = (resource: string): string =>
-  resource
-    .split('-')
-    .map((word) => (word === 'ssh' || word === 'vpc' ? word.toUpperCase() : word))
-    .join(' ');
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 export class Table {
@@ -211,7 +206,7 @@ export class Table {
     const kind = words(this.#resource.name);
     return beingDeleted
       ? new Fault('conflict', `The ${kind} ${name} is still being deleted`, { hint: 'wait a moment, then try again' })
-      : new Fault('conflict', `There is already ${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind} named ${name}`, {
+      : new Fault('conflict', `There is already ${withArticle(this.#resource.name)} named ${name}`, {
           hint: `cloud ${this.#resource.name} get ${name}`,
         });
   }

@@ -2,7 +2,7 @@
 import { PassThrough, type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Channel } from '../../kernel/channel.ts';
-import { Fault } from '../../kernel/errors.ts';
+import { DriverError, Fault } from '../../kernel/errors.ts';
 import type { Call, Handlers, RowOf, ServiceContext } from '../../kernel/service.ts';
 import { bootLog } from './cloudinit-run.ts';
 import type { instances } from './contract.ts';
@@ -95,7 +95,13 @@ export function bytesHandlers(context: ServiceContext, driver: ComputeDriver): B
 
     async download(call) {
       const row = call.target;
-      const archive = await driver.readFiles(row.id, call.input.path);
+      const { path } = call.input;
+      const archive = await driver.readFiles(row.id, path).catch((error: unknown) => {
+        if (error instanceof DriverError && error.code === 'bad_spec') {
+          throw new Fault('not_found', error.message, { cause: error, details: [{ path: 'path', message: 'name a file or directory of the instance' }] });
+        }
+        throw error;
+      });
       const output = new PassThrough();
       const result = pipeline(archive, output).then(() => ({}));
       return oneWay({ output, result, close: () => archive.destroy() });
