@@ -3,8 +3,8 @@ import { expect, test } from 'vitest';
 import { services } from '../services.ts';
 import { type Bench, bench, faultOf } from '../testing/bench.ts';
 import { gadgetService, plainService, testContracts } from '../testing/gadget.ts';
-import { nearest } from './near.ts';
 import { newId } from './ids.ts';
+import { nearest } from './near.ts';
 
 const open = () => bench({ definitions: [...services, gadgetService(), plainService] });
 const lines = (b: Bench) => b.db.selectFrom('audit').select(['principal', 'tenant', 'permission', 'target', 'outcome', 'source']).orderBy('id').execute();
@@ -88,7 +88,8 @@ test('unknown services and operations: not_found with the near one; internal one
   expect((await faultOf(b.call({ service: 'instance', operation: 'crate', input: {} }))).message).toContain('did you mean create?');
   expect((await faultOf(b.call({ service: 'volume', operation: 'claim', target: 'x', input: {} }))).code).toBe('not_found');
   expect((await faultOf(b.call({ service: 'volume', operation: 'claims', target: 'x', input: {} }))).message).not.toContain('claim?');
-  for (const service of ['__proto__', 'constructor', 'toString']) expect((await faultOf(b.call({ service, operation: 'list', input: {} }))).code).toBe('not_found');
+  for (const service of ['__proto__', 'constructor', 'toString'])
+    expect((await faultOf(b.call({ service, operation: 'list', input: {} }))).code).toBe('not_found');
   expect((await faultOf(b.call({ service: 'vpc', operation: 'constructor', input: {} }))).code).toBe('not_found');
 });
 
@@ -97,7 +98,10 @@ test('problems in words, each with its path', async () => {
   const { instance, vpc, plain } = { ...b.cloud, ...b.clientOf(testContracts) };
   const create = (input: Record<string, unknown>) => problems(instance.create({ name: 'w', image: 'busybox', ...input } as never));
   expect(await problems(instance.create({} as never))).toEqual(['name: give a string; it is required', 'image: give a string; it is required']);
-  expect(await create({ imgae: 'x', evn: {} })).toEqual(['imgae: there is no such field; did you mean image?', 'evn: there is no such field; did you mean env?']);
+  expect(await create({ imgae: 'x', evn: {} })).toEqual([
+    'imgae: there is no such field; did you mean image?',
+    'evn: there is no such field; did you mean env?',
+  ]);
   expect(await create({ stopTimeout: '10' })).toEqual(['stopTimeout: give a number']);
   expect(await create({ stopTimeout: 1.5 })).toEqual(['stopTimeout: give an integer']);
   expect(await create({ stopTimeout: 99_999 })).toEqual(['stopTimeout: give 3600 or less']);
