@@ -15,7 +15,7 @@ try {
     console.log(`${error.code}: ${error.message}`);
   }
 
-  const { items } = await cloud.event.list({ resource: 'instance/example-web' });
+  const { items } = await cloud.event.list({ resource: `instance/${web.id}` });
   for (const { type, message } of items) console.log(`${type}: ${message}`);
 } finally {
   await cloud.instance.delete('example-web', {}, { wait: true });
