@@ -1,6 +1,6 @@
 // What the daemon leaves in its data directory, read from this side: who serves it, with which driver, and its log.
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { Fault, FILES } from '@thecloud/core/contracts';
 import { Remote } from './remote.ts';
 import type { Settings } from './settings.ts';
@@ -60,8 +60,25 @@ const DRIVER_FILE = 'driver';
 /** The driver that the directory was made with, so that a start without --driver takes the same one. */
 export const rememberedDriver = (dataDir: string): string | undefined => readIfThere(join(dataDir, DRIVER_FILE))?.trim() || undefined;
 
+/**
+ * Makes a directory and its missing parents, mode 0700. One at a time, because `mkdirSync` with `recursive` tries for ever
+ * where the file system answers ENOENT for a child of what exists, as /proc does.
+ */
+export function makeDirectory(path: string): void {
+  const missing: string[] = [];
+  for (let at = path; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
+  for (const each of missing) {
+    try {
+      mkdirSync(each, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+  }
+  if (!statSync(path).isDirectory()) throw new Error('it is not a directory');
+}
+
 export function rememberDriver(dataDir: string, driver: string): void {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeDirectory(dataDir);
   const path = join(dataDir, DRIVER_FILE);
   writeFileSync(`${path}.${process.pid}`, `${driver}\n`, { mode: 0o600 });
   renameSync(`${path}.${process.pid}`, path);

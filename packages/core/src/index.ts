@@ -1,11 +1,11 @@
 // The whole cloud in one object: opens the data directory, loads the drivers, starts the controllers.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from './kernel/clock.ts';
 import type { Core } from './kernel/core.ts';
 import { type OpenedDb, openDb } from './kernel/db.ts';
 import type { DriverSet } from './kernel/driver.ts';
 import { Fault } from './kernel/errors.ts';
+import { makeDirectory } from './kernel/files.ts';
 import { newId } from './kernel/ids.ts';
 import { Kernel } from './kernel/invoke.ts';
 import { lockDataDir } from './kernel/lock.ts';
@@ -41,7 +41,7 @@ export interface CoreOptions {
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { dataDir, log = silent, clock = systemClock } = options;
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
   } catch (error) {
     throw new Fault('unavailable', `Cannot make the data directory ${dataDir}: ${(error as Error).message}`, {
       hint: 'choose another with --data-dir',

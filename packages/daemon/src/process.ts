@@ -30,6 +30,8 @@ function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
 
 /** Never rejects: a failure is printed, and becomes the exit code. */
 export async function main(): Promise<void> {
+  // Whatever is written from here on, by us or by the tools we run, is nobody else's to read.
+  process.umask(0o077);
   try {
     const { logLevel, logFile, ...rest } = options();
     const log = createLog({ file: logFile, level: logLevel });

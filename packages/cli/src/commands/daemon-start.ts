@@ -1,11 +1,11 @@
 // `cloud daemon start`: a process of its own, that is heard once (ready, or why not) and then left alone.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Fault, type FaultBody, FILES, socketPathOf } from '@thecloud/core/contracts';
 import { EXIT, err, out } from '../base.ts';
-import { daemonRecord, logLine, rememberDriver, rememberedDriver, systemInfo, tailOf } from '../daemon-files.ts';
+import { daemonRecord, logLine, makeDirectory, rememberDriver, rememberedDriver, systemInfo, tailOf } from '../daemon-files.ts';
 import { inputOf } from '../input.ts';
 import { structured } from '../print/index.ts';
 import { Progress } from '../progress.ts';
@@ -54,6 +54,7 @@ function driverFrom(name: string): DriverName {
 
 async function foreground(words: Words, settings: Settings, driver: DriverName): Promise<number> {
   const listen = flag(words, 'listen');
+  process.umask(0o077); // as the daemon's own process does
   const { startDaemon } = await import('@thecloud/daemon');
   const daemon = await startDaemon({
     dataDir: settings.dataDir,
@@ -76,7 +77,7 @@ async function foreground(words: Words, settings: Settings, driver: DriverName):
 async function background(words: Words, settings: Settings, driver: DriverName): Promise<number> {
   const { dataDir } = settings;
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
   } catch (error) {
     throw new Fault('unavailable', `${dataDir} cannot be made: ${(error as Error).message}`, {
       hint: 'cloud daemon start --data-dir <a directory of yours>',

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { type ColumnType, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, type Transaction } from 'kysely';
 import { Fault } from './errors.ts';
+import { makeDatabasePrivate } from './files.ts';
 
 /** How every stored resource is kept: API handlers write the first group, controllers the second. */
 export interface RowRecord {
@@ -117,6 +118,7 @@ export interface OpenedDb {
 export function openDb(file: string, options: { durable: boolean }): OpenedDb {
   let database: Database.Database | undefined;
   try {
+    makeDatabasePrivate(file);
     database = new Database(file);
     database.pragma('journal_mode = WAL');
     database.pragma(`synchronous = ${options.durable ? 'FULL' : 'OFF'}`);

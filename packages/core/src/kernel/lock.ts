@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { databaseFault } from './db.ts';
 import { Fault } from './errors.ts';
+import { makeDatabasePrivate } from './files.ts';
 
 export interface Lock {
   release(): void;
@@ -13,6 +14,7 @@ export function lockDataDir(dataDir: string): Lock {
   const file = join(dataDir, 'lock');
   let database: Database.Database | undefined;
   try {
+    makeDatabasePrivate(file);
     database = new Database(file, { timeout: 0 });
     database.pragma('locking_mode = EXCLUSIVE');
     database.exec('begin exclusive');

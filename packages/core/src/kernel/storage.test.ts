@@ -1,6 +1,6 @@
 // The data directory in trouble: full, locked, newer than the program, held by another process, damaged. The core says which, and lives on.
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -166,6 +166,34 @@ test('a data directory of another driver, a damaged or impossible one: a Fault e
   const file = join(directory(), 'file');
   writeFileSync(file, '');
   expect(await faultOf(open(file))).toMatchObject({ code: 'unavailable', hint: 'choose another with --data-dir' });
+});
+
+test('a data directory where none can be made: said at once', async () => {
+  for (const dataDir of ['/proc/cloud', '/proc/a/cloud', '/dev/null/cloud'])
+    expect(await faultOf(open(dataDir)), dataDir).toMatchObject({ code: 'unavailable', message: expect.stringContaining(dataDir) });
+});
+
+test("everything in a data directory is its owner's alone, also in one that everybody may look into", async () => {
+  const dataDir = directory();
+  chmodSync(dataDir, 0o755);
+  const modes = () => Object.fromEntries(readdirSync(dataDir).map((name) => [name, (statSync(join(dataDir, name)).mode & 0o777).toString(8)]));
+  const first = await open(dataDir);
+  await first.invoke({ service: 'ssh-key', operation: 'list', input: {}, principal: localAdministrator });
+  expect(modes()).toMatchObject({ 'cloud.db': '600', 'cloud.db-wal': '600', 'cloud.db-shm': '600', lock: '600' });
+  expect(Object.values(modes()).every((mode) => mode === '600')).toBe(true);
+  await first.close();
+  // Made by an earlier version, or by hand.
+  for (const name of ['cloud.db', 'lock']) chmodSync(join(dataDir, name), 0o644);
+  const second = await open(dataDir);
+  expect(modes()).toMatchObject({ 'cloud.db': '600', lock: '600' });
+  expect(() => lockDataDir(dataDir), 'and what checked that did not let go of the lock').toThrow(/Another cloud runs/);
+  const child = spawnSync(process.execPath, [
+    '-e',
+    `import(${JSON.stringify(join(import.meta.dirname, 'lock.ts'))}).then(({ lockDataDir }) => lockDataDir(${JSON.stringify(dataDir)}))`,
+  ]);
+  expect(child.stderr.toString()).toContain('Another cloud runs');
+  await second.close();
+  expect(statSync(dataDir).mode & 0o777, 'the directory itself is whoever made it to decide').toBe(0o755);
 });
 
 test('the database of a newer version is refused and not touched', async () => {
