@@ -12,7 +12,7 @@ import { advanceBoot } from './cloudinit-run.ts';
 import { bootOf } from './cloudinit-script.ts';
 import type { instances } from './contract.ts';
 import type { ComputeDriver, InstanceObserved, InstanceSpec } from './driver.ts';
-import { afterEnd, type HealingRecord } from './healing.ts';
+import { afterEnd, type HealingRecord, MOST_RESTARTS } from './healing.ts';
 import type { InstanceTables } from './tables.ts';
 
 type Instances = typeof instances;
@@ -118,7 +118,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
     row: InstanceRow,
     observed: InstanceObserved,
     { report, event, clock }: Context,
-  ): Promise<{ start: true } | { start: false; again: number | undefined }> {
+  ): Promise<{ start: true; record: HealingRecord; reason: string } | { start: false; again: number | undefined }> {
     const { healing } = hidden(row);
     const ended = { exitCode: observed.exitCode ?? null, startedAt: null };
     const decision = afterEnd({
@@ -142,9 +142,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         await report({ state: 'error', reason: decision.reason, status: { ...ended, ...patch({ healing: decision.record }) } });
         return { start: false, again: decision.milliseconds };
       case 'restart':
-        await report({ status: { restarts: (row.status.restarts ?? 0) + 1, ...patch({ healing: decision.record }) } });
-        await event('healed', `Instance ${row.name} is restarted (${decision.record.count}): ${decision.reason}`);
-        return { start: true };
+        return { start: true, record: decision.record, reason: decision.reason };
     }
   }
 
@@ -204,6 +202,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       if (over) spec = { ...spec, power: 'stopped' };
       // One that is as it should be is left alone, whatever becomes of the rows beside it.
       if (!settled || observed?.power !== spec.power) await needs(row, spec.power === 'stopped' && observed !== undefined, reconciliation);
+      let healed: { record: HealingRecord; reason: string } | undefined;
       if (observed === undefined) {
         if (made) {
           await event('recreated', `Instance ${row.name} was gone from the backend and is made anew; its volumes are kept, its own file system is not`);
@@ -215,9 +214,11 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       } else if (settled && spec.power === 'running' && !over && observed.power === 'stopped') {
         const next = await heal(row, observed, reconciliation);
         if (!next.start) return next.again;
+        healed = next;
       }
       const before = observed?.startedAt;
       progress(observed === undefined ? 'creating' : 'applying');
+      // A restart counts when it has happened, not when a backend that is away was asked for it.
       observed = await driver.ensure(spec, { signal, allowRestart: !settled && (allowRestartAt ?? 0) > row.observed, onProgress: progress });
       const { detaching } = hidden(row);
       if (detaching !== undefined && !settled) {
@@ -230,12 +231,15 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       }
       const ended = spec.power === 'running' && observed.power === 'stopped';
       const bootFailed = row.status.cloudInit?.status === 'error';
+      if (healed !== undefined)
+        await event('healed', `Instance ${row.name} was restarted (${healed.record.count} of ${MOST_RESTARTS} in a row): ${healed.reason}`);
       const current = await report({
         ...(ended || over ? {} : { state: observed.power, ...(bootFailed ? {} : { reason: null }) }),
         status: {
           exitCode: observed.exitCode ?? null,
           startedAt: observed.startedAt === undefined || observed.power === 'stopped' ? null : new Date(observed.startedAt).toISOString(),
           ...patch({ made: true }),
+          ...(healed === undefined ? {} : { restarts: (row.status.restarts ?? 0) + 1, ...patch({ healing: healed.record }) }),
         },
       });
       if (ended) {
@@ -243,7 +247,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         const next = await heal(current, observed, reconciliation);
         return next.start ? 1 : next.again;
       }
-      if (observed.power === 'running' && before !== observed.startedAt && settled && before !== undefined)
+      if (observed.power === 'running' && before !== observed.startedAt && settled && before !== undefined && healed === undefined)
         await event('restarted', `Instance ${row.name} runs again`);
       if (observed.power === 'running') await boot(current, reconciliation);
       return undefined;
