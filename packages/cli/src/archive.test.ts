@@ -117,6 +117,42 @@ describe('an archive that means harm', () => {
     expect(existsSync(join(outside, 'file'))).toBe(false);
   });
 
+  it('may not make its own root a link and write through that', async () => {
+    const outside = join(folder, 'outside');
+    mkdirSync(outside);
+    const archive = hostile({ name: 'root', type: 'symlink', linkname: outside }, { name: 'root/file', content: 'x' });
+    await expect(unpackTo(archive, join(folder, 'target'), tally)).rejects.toThrow('symbolic link');
+    expect(existsSync(join(outside, 'file'))).toBe(false);
+  });
+
+  it.each([
+    ['in its place', 'root/a', 'root/a/'],
+    ['above it', 'root/a', 'root/a/b/'],
+  ])('may not change the mode of a directory outside by a link %s', async (_, link, directory) => {
+    const outside = join(folder, 'outside');
+    mkdirSync(join(outside, 'b'), { recursive: true, mode: 0o700 });
+    mkdirSync(join(folder, 'target'));
+    const archive = hostile(
+      { name: 'root/', type: 'directory' },
+      { name: directory, type: 'directory', mode: 0o777 },
+      { name: link, type: 'symlink', linkname: outside },
+    );
+    await expect(unpackTo(archive, join(folder, 'target'), tally)).rejects.toThrow();
+    for (const path of [outside, join(outside, 'b')]) expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  it.each([
+    ['a link', { type: 'symlink', linkname: 'x' }],
+    ['a file', { content: 'x' }],
+    ['a hard link', { type: 'link', linkname: 'root/first' }],
+  ] as const)('does not take a directory of the user away to put %s in its place', async (_, entry) => {
+    mkdirSync(join(folder, 'target', 'mine'), { recursive: true });
+    writeFileSync(join(folder, 'target', 'mine', 'work'), 'of a year');
+    const archive = hostile({ name: 'root/', type: 'directory' }, { name: 'root/first', content: 'y' }, { name: 'root/mine', ...(entry as object) });
+    await expect(unpackTo(archive, join(folder, 'target'), tally)).rejects.toThrow('is a directory here');
+    expect(readFileSync(join(folder, 'target', 'mine', 'work'), 'utf8')).toBe('of a year');
+  });
+
   it('may not write through a link to a file', async () => {
     const victim = join(folder, 'victim');
     writeFileSync(victim, 'mine');

@@ -95,7 +95,7 @@ export async function unpackTo(from: Readable, target: string, tally: Tally): Pr
   const archive = extract();
   const feeding = pipeline(from, archive as unknown as Writable);
   feeding.catch(() => undefined); // the loop below ends with the same error
-  const directories: { path: string; header: Header }[] = [];
+  const directories: { inner: string[]; header: Header }[] = [];
   let root: string | undefined;
   for await (const found of archive) {
     const one = found as unknown as Readable & { header: Header };
@@ -104,14 +104,14 @@ export async function unpackTo(from: Readable, target: string, tally: Tally): Pr
     root ??= parts[0] ?? '';
     const inner = parts[0] === root ? parts.slice(1) : parts;
     const path = join(target, ...inner);
-    await refuseLinks(target, inner.slice(0, -1));
+    await refuseLinks(target, inner);
     await mkdir(dirname(path), { recursive: true });
     switch (header.type) {
       case 'directory': {
         const there = await lstatIfThere(path);
         if (there !== undefined && !there.isDirectory()) await rm(path, { force: true });
         await mkdir(path, { recursive: true });
-        directories.push({ path, header });
+        directories.push({ inner, header });
         break;
       }
       case 'file':
@@ -119,15 +119,15 @@ export async function unpackTo(from: Readable, target: string, tally: Tally): Pr
         await writeFile(one, path, header, tally);
         break;
       case 'symlink':
-        await rm(path, { force: true, recursive: true });
+        await makeRoom(path);
         await symlink(header.linkname ?? '', path);
         break;
       case 'link': {
         // A hard link names another entry by its path in the archive.
         const to = partsOf(header.linkname ?? '');
         const source = to[0] === root ? to.slice(1) : to;
-        await refuseLinks(target, source);
-        await rm(path, { force: true });
+        await refuseLinks(target, [...source, '']);
+        await makeRoom(path);
         await link(join(target, ...source), path);
         break;
       }
@@ -138,7 +138,10 @@ export async function unpackTo(from: Readable, target: string, tally: Tally): Pr
   }
   await feeding;
   // Last and innermost first: writing into a directory would change its time, and may not be allowed any more.
-  for (const { path, header } of directories.reverse()) {
+  for (const { inner, header } of directories.reverse()) {
+    // A later entry may have put a link in its place.
+    await refuseLinks(target, [...inner, '']);
+    const path = join(target, ...inner);
     await chmod(path, (header.mode ?? 0o755) & 0o777);
     if (header.mtime !== undefined) await utimes(path, header.mtime, header.mtime);
   }
@@ -152,11 +155,10 @@ function partsOf(name: string): string[] {
   return parts;
 }
 
-/** No directory on the way may be a link, else an archive could write through it to anywhere. */
+/** No directory on the way to the last part may be a link, the base among them: else an archive could reach through it to anywhere. */
 async function refuseLinks(base: string, parts: readonly string[]): Promise<void> {
-  let path = base;
-  for (const part of parts) {
-    path = join(path, part);
+  for (let depth = 0; depth < parts.length; depth++) {
+    const path = join(base, ...parts.slice(0, depth));
     if ((await lstatIfThere(path))?.isSymbolicLink())
       throw new Fault('invalid_input', `The archive leads through the symbolic link ${path}; nothing more is unpacked`);
   }
@@ -171,9 +173,18 @@ async function lstatIfThere(path: string): Promise<Stats | undefined> {
   }
 }
 
+/** What is in the way of something that is no directory goes; a directory of the user's, with all that is in it, does not. */
+async function makeRoom(path: string): Promise<void> {
+  if ((await lstatIfThere(path))?.isDirectory()) {
+    throw new Fault('conflict', `${path} is a directory here, and something else there; nothing more is unpacked`, {
+      hint: 'move it away, or name another place',
+    });
+  }
+  await rm(path, { force: true });
+}
+
 async function writeFile(from: Readable, path: string, header: Header, tally: Tally): Promise<void> {
-  const there = await lstatIfThere(path);
-  if (there !== undefined && !there.isFile()) await rm(path, { force: true, recursive: there.isDirectory() });
+  if (!(await lstatIfThere(path))?.isFile()) await makeRoom(path);
   const mode = (header.mode ?? 0o644) & 0o777;
   const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600);
   from.on('data', (piece: Buffer) => tally.bytes(piece.length));

@@ -8,7 +8,7 @@ import { firstHeader, packPath, packStream, type Tally, unpackTo, unpackToStream
 import { err, usage } from '../base.ts';
 import { openChannel } from '../channel.ts';
 import { expandHome, inputOf } from '../input.ts';
-import { bytes } from '../print/cells.ts';
+import { bytes, printable } from '../print/cells.ts';
 import { Progress } from '../progress.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
@@ -53,7 +53,7 @@ export async function run(words: Words): Promise<number> {
       progress.update(bytes(total));
     },
     skipped: (name) => {
-      if (!remote.settings.quiet) err(`Left out: ${name} is a special file.\n`);
+      if (!remote.settings.quiet) err(`Left out: ${printable(name)} is a special file.\n`);
     },
   };
   try {
