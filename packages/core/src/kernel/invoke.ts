@@ -8,7 +8,7 @@ import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ow
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
 import type { Clock } from './clock.ts';
-import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
+import { type Contract, type Contracts, listInput } from './contract.ts';
 import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
 import type { Driver } from './driver.ts';
@@ -294,7 +294,7 @@ export class Kernel implements Core {
 
   /** Steps 7 to 13. */
   #commit(frame: Frame, invocation: Invocation, idempotency: IdempotencyKey | undefined): Promise<Answer> {
-    const { bound, operation, tenantId, principal, requestId, name } = frame;
+    const { operation, tenantId, principal, requestId } = frame;
     return this.#store.transaction({ tenantId, principal: principal.id, requestId }, async (unit) => {
       if (idempotency !== undefined) {
         const stored = await storedAnswer(unit.tx, idempotency, unit.now);

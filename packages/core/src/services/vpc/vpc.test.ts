@@ -5,7 +5,7 @@ import { memoryDrivers } from '../../drivers/memory/index.ts';
 import { systemPrincipal } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import { DriverError } from '../../kernel/errors.ts';
-import { Kernel } from '../../kernel/invoke.ts';
+import type { Kernel } from '../../kernel/invoke.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
 import { type Cidr, overlap, parseCidr } from './cidr.ts';
 import { vpcs } from './contract.ts';
