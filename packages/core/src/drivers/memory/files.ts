@@ -69,8 +69,12 @@ export function pack(files: MemoryFiles, path: string, name: string): Readable |
   const directory: MemoryFile = { type: 'directory', mode: 0o755, uid: 0, gid: 0, modifiedAt: 0, content: Buffer.alloc(0) };
   for (const [each, file] of [[path, own ?? directory] as const, ...below]) {
     const header = { name: `${name}${each.slice(path.length)}`, mode: file.mode, uid: file.uid, gid: file.gid, mtime: new Date(file.modifiedAt) };
-    if (file.type === 'file') archive.entry({ ...header, type: 'file' }, file.content);
-    else archive.entry({ ...header, type: file.type, ...(file.target === undefined ? {} : { linkname: file.target }) });
+    const entry =
+      file.type === 'file'
+        ? archive.entry({ ...header, type: 'file' }, file.content)
+        : archive.entry({ ...header, type: file.type, ...(file.target === undefined ? {} : { linkname: file.target }) });
+    // A reader that leaves early breaks every entry that is left, each with an error of its own.
+    entry.on('error', () => undefined);
   }
   archive.finalize();
   return Readable.from(archive);

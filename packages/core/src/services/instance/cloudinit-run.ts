@@ -24,6 +24,7 @@ export interface BootProgress {
 const START_LIMIT = 5_000;
 const MAX_OUTPUT = 400;
 const MAX_SAID = 4_096;
+const MAX_STEP = 200;
 
 /**
  * Brings first boot one step on: starts it, or looks how far it is. Returns within seconds whatever the boot does, may be called as often
@@ -33,7 +34,7 @@ export async function advanceBoot(driver: ComputeDriver, id: string, boot: Boot)
   if (boot.empty) return { status: 'done', exitCode: 0 };
   const state = await readState(driver, id);
   if (state.result !== undefined) return finished(driver, id, boot, state.result);
-  if (state.refused !== undefined) return JSON.parse(state.refused) as BootProgress;
+  if (state.refused !== undefined) return refusal(state.refused);
   if (state.started === undefined) return isHeard(driver, id) ? { status: 'running' } : start(driver, id, boot);
   if (await isAlive(driver, id, state.started)) return { status: 'running' };
   // It may have ended between the two looks.
@@ -111,31 +112,54 @@ const staged = (stage: string, boot: Boot): PackedFile[] =>
 function pack(folders: readonly string[], files: readonly PackedFile[]): Readable {
   const archive = tar.pack();
   const owner = { uid: 0, gid: 0, mtime: new Date(systemClock.now()) };
-  for (const folder of folders) archive.entry({ ...owner, type: 'directory', name: `${folder.slice(1)}/`, mode: 0o700 });
-  for (const { name, mode, content } of files) archive.entry({ ...owner, type: 'file', name: name.slice(1), mode }, content);
+  const entries = [
+    ...folders.map((folder) => archive.entry({ ...owner, type: 'directory', name: `${folder.slice(1)}/`, mode: 0o700 })),
+    ...files.map(({ name, mode, content }) => archive.entry({ ...owner, type: 'file', name: name.slice(1), mode }, content)),
+  ];
+  // A driver that gives up in the middle breaks every entry that is left, and says so itself.
+  for (const entry of entries) entry.on('error', () => undefined);
   archive.finalize();
   return Readable.from(archive);
 }
 
 async function finished(driver: ComputeDriver, id: string, boot: Boot, result: string): Promise<BootProgress> {
   const [first = '', ...failures] = result.split('\n').filter((line) => line !== '');
+  if (!/^\d{1,3}$/.test(first)) return { status: 'error', reason: 'its result was written over by something in the instance' };
   const exitCode = Number(first);
   if (exitCode === 0) return { status: 'done', exitCode };
-  const steps = failures.map((line) => line.slice(line.indexOf(' ') + 1));
+  const steps = failures.map((line) => plain(line.slice(line.indexOf(' ') + 1)).slice(0, MAX_STEP));
   const { lines } = await lastWords(driver, id, steps[0]);
   const others = steps.length > 1 ? `; also failed: ${steps.slice(1, 4).join(', ')}${steps.length > 4 ? ' …' : ''}` : '';
   return { status: 'error', exitCode, reason: `${steps[0] ?? 'first boot'} failed with exit code ${exitCode}${excerpt(lines, boot)}${others}` };
 }
 
+/** What `start` wrote down; by now it may be something else, for root in the instance can write there too. */
+function refusal(text: string): BootProgress {
+  let written: { exitCode?: unknown; reason?: unknown } | null;
+  try {
+    written = JSON.parse(text) as typeof written;
+  } catch {
+    written = null; // told below in general words
+  }
+  const { exitCode, reason } = written ?? {};
+  return {
+    status: 'error',
+    ...(typeof exitCode === 'number' && Number.isInteger(exitCode) ? { exitCode } : {}),
+    reason: typeof reason === 'string' ? plain(reason).slice(0, 2 * MAX_OUTPUT) : 'first boot could not begin',
+  };
+}
+
+/** Without what a terminal would obey. */
+const plain = (line: string): string =>
+  line
+    .replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '')
+    .replace(/\p{Cc}+/gu, ' ')
+    .trim();
+
 /** The end of some output as one line, without the passwords of the user data and without control characters. */
 function excerpt(lines: readonly string[], boot: Boot): string {
   let text = lines
-    .map((line) =>
-      line
-        .replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '')
-        .replace(/\p{Cc}+/gu, ' ')
-        .trim(),
-    )
+    .map(plain)
     .filter((line) => line !== '')
     .join(' | ');
   for (const secret of boot.secrets) text = text.replaceAll(secret, '***');

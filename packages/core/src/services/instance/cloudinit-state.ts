@@ -12,6 +12,9 @@ import type { ComputeDriver, ExecSession } from './driver.ts';
 /** Holds a directory of state per instance, named by its id: an image made from an instance has a first boot of its own. */
 export const HOME = '/var/lib/thecloud/cloud-init';
 const CHECK_LIMIT = 10_000;
+/** The files are ours, but whoever is root in the instance may write there what he likes: what is larger or more than we ever write is not read. */
+const MAX_BYTES = 64 * 1024;
+const MAX_FILES = 100;
 
 export interface BootState {
   /** `<process id> <when it began>` of the one run. */
@@ -24,7 +27,10 @@ export interface BootState {
 
 export async function readState(driver: ComputeDriver, id: string): Promise<BootState> {
   const state: BootState = {};
-  for await (const { name, content } of readTar(driver, id, `${HOME}/${id}`)) {
+  let files = 0;
+  for await (const { name, size, content } of readTar(driver, id, `${HOME}/${id}`)) {
+    if (size > MAX_BYTES || ++files > MAX_FILES)
+      throw new DriverError('failed', `Something in the instance has filled ${HOME}/${id}, where the state of its first boot stands`);
     const file = posix.basename(name);
     if (file === 'started' || file === 'result' || file === 'refused') state[file] = (await text(content)).trim();
   }
@@ -76,7 +82,7 @@ export async function scrub(driver: ComputeDriver, id: string): Promise<void> {
   for await (const { name, type } of readTar(driver, id, HOME)) {
     if (type !== 'file' || !posix.basename(posix.dirname(name)).startsWith(`${id}.staged-`)) continue;
     found = true;
-    pack.entry({ name, mode: 0o600, uid: 0, gid: 0 }, '');
+    pack.entry({ name, mode: 0o600, uid: 0, gid: 0 }, '').on('error', () => undefined); // the driver says what went wrong
   }
   pack.finalize();
   if (found) await driver.writeFiles(id, posix.dirname(HOME), Readable.from(pack));
