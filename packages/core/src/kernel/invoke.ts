@@ -308,7 +308,7 @@ export class Kernel implements Core {
   }
 
   /** Steps 9 to 12 of a write, in its transaction or in that of the call which made it. */
-  async #inside(frame: Frame, unit: Unit, invocation: Pick<Invocation, 'ifMatch'>): Promise<Answer> {
+  async #inside(frame: Frame, unit: Unit, invocation: Pick<Invocation, 'ifMatch'>, nested = false): Promise<Answer> {
     const { bound, operation, name, tenantId } = frame;
     const table = new Table(bound.contract, tenantId, unit);
     const target = await this.#target(frame, table);
@@ -326,13 +326,15 @@ export class Kernel implements Core {
     const custom = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => Promise<unknown>) | undefined;
     const value = custom === undefined ? await this.#standard(frame, table, target as Row | undefined) : await custom(call);
     let row = isRow(value) ? value : undefined;
-    const subject = await this.#subject(followed, row, bound, tenantId, unit);
+    const subject = nested ? undefined : await this.#subject(followed, row, bound, tenantId, unit);
     let operationId: string | undefined;
     if (operation.async && subject !== undefined) {
       const { row: of } = subject;
       const done = of.deletedAt === undefined && of.observed >= of.generation && of.state !== 'error';
       const kind = `${bound.contract.resource.name}.${name}`;
       operationId = await appendOperation(unit, { kind, resource: subject.resource, resourceId: of.id, name: of.name, generation: of.generation, done });
+      // A handler that answers with what another service made shows it with this operation.
+      if (row === undefined && (value as { id?: unknown } | undefined)?.id === of.id) row = of;
       const owner = this.#bound.get(subject.resource);
       if (owner?.contract.resource.stored === true) await new Table(owner.contract, tenantId, unit).setOperation(of, operationId);
       if (row !== undefined)
@@ -446,7 +448,7 @@ export class Kernel implements Core {
     };
   }
 
-  /** Calls inside a transaction: the same steps, but for those that belong to the outer call (audit, stored answer, preparation). */
+  /** Calls inside a transaction: the same steps, but for those that belong to the outer call (audit, stored answer, preparation, operation). */
   #nested(unit: Unit, principal: Principal, tenantId: string, requestId: string): Transport {
     const refuse = () => {
       throw new Error('streams and channels cannot be opened inside a transaction');
@@ -455,7 +457,7 @@ export class Kernel implements Core {
       call: async (request) => {
         const invocation = { ...invocationOf(request, principal, 'internal'), tenant: tenantId };
         const frame = await this.#frameInside(invocation, tenantId, requestId);
-        if (frame.operation.kind !== 'read') return (await this.#inside(frame, unit, invocation)).value;
+        if (frame.operation.kind !== 'read') return (await this.#inside(frame, unit, invocation, true)).value;
         const { bound, operation } = frame;
         const table = new Table(bound.contract, tenantId, unit);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get')

@@ -1,8 +1,9 @@
 // The engine's image store, which the whole host shares. Images of our own bookkeeping (instances' files) are nobody's images.
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import type { ImageInspectInfo } from 'dockerode';
@@ -17,12 +18,25 @@ import { awayReport, engineInfo } from './report.ts';
 
 /** `docker save` writes this beside the layers; a root file system has it only by accident. */
 const MANIFEST = 'manifest.json';
+const MAX_MANIFEST = 4 * 1024 * 1024;
+/** Begins the name of a directory with an archive that is being imported. */
+const IMPORT = 'import-';
 
 export class DockerImage implements ImageDriver {
   readonly #client: DockerClient;
 
   constructor(client: DockerClient) {
     this.#client = client;
+  }
+
+  /** Removes what imports of a killed process left behind. Only for the one process that holds the data directory, before its first import. */
+  static async create(client: DockerClient): Promise<DockerImage> {
+    const names = await readdir(client.dataDir).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    });
+    for (const name of names) if (name.startsWith(IMPORT)) await rm(join(client.dataDir, name), { recursive: true, force: true });
+    return new DockerImage(client);
   }
 
   ping(signal?: AbortSignal): Promise<void> {
@@ -58,6 +72,7 @@ export class DockerImage implements ImageDriver {
 
   async inspect(reference: string): Promise<ImageObserved | undefined> {
     const name = normaliseReference(reference);
+    if (isOurOwn(name)) return undefined;
     try {
       const image = await unlessAbsent(this.#client.docker.getImage(name).inspect());
       return image && observe(image, name);
@@ -67,7 +82,7 @@ export class DockerImage implements ImageDriver {
   }
 
   async ensure(reference: string, options: { signal: AbortSignal; always?: boolean; onProgress?: (progress: ImageProgress) => void }): Promise<ImageObserved> {
-    const name = normaliseReference(reference);
+    const name = nameOf(reference);
     options.signal.throwIfAborted();
     const present = await this.inspect(name);
     if (present !== undefined && options.always !== true) return present;
@@ -84,11 +99,11 @@ export class DockerImage implements ImageDriver {
   }
 
   async import(reference: string, archive: Readable, options: { signal: AbortSignal; command?: string[] }): Promise<ImageObserved> {
-    const name = normaliseReference(reference);
+    const name = nameOf(reference);
     if (name.includes('@')) throw new DriverError('bad_spec', 'An import needs a name and a tag, not a digest');
     await mkdir(this.#client.dataDir, { recursive: true, mode: 0o700 });
     // Kept on disk first: which of the engine's two doors it must go through stands anywhere in the archive.
-    const folder = await mkdtemp(join(this.#client.dataDir, 'import-'));
+    const folder = await mkdtemp(join(this.#client.dataDir, IMPORT));
     const path = join(folder, 'archive');
     try {
       await pipeline(archive, createWriteStream(path, { mode: 0o600 }), { signal: options.signal });
@@ -141,7 +156,7 @@ export class DockerImage implements ImageDriver {
   }
 
   async remove(reference: string): Promise<void> {
-    const name = normaliseReference(reference);
+    const name = nameOf(reference);
     try {
       const image = await unlessAbsent(this.#client.docker.getImage(name).inspect());
       if (image === undefined) return;
@@ -157,6 +172,16 @@ export class DockerImage implements ImageDriver {
       throw translate(error, `Could not remove ${name}`);
     }
   }
+}
+
+/** Whether the engine would take the name for one under which instances' own files are kept, however often its usual prefixes are written. */
+const isOurOwn = (name: string): boolean => name.replace(/^(?:(?:index\.)?docker\.io\/|library\/)+/, '').startsWith(`${FILES_REPOSITORY}/`);
+
+/** As `normaliseReference`, but what instances have written is no image that anybody may start from, replace or remove. */
+function nameOf(reference: string): string {
+  const name = normaliseReference(reference);
+  if (isOurOwn(name)) throw new DriverError('bad_spec', `Names that begin with ${FILES_REPOSITORY}/ are kept for instances' own files; choose another`);
+  return name;
 }
 
 const references = (tags: string[] | null | undefined): string[] =>
@@ -247,16 +272,33 @@ async function isSaved(path: string): Promise<boolean> {
   piped.catch(() => extract.destroy());
   try {
     for await (const entry of extract) {
+      if (entry.header.name.replace(/^\.\//, '') === MANIFEST) {
+        if ((entry.header.size ?? 0) > MAX_MANIFEST) throw new DriverError('bad_spec', `The archive's ${MANIFEST} is too large to be one`);
+        refuseOurOwn(await text(entry));
+        return true;
+      }
       entry.resume();
-      if (entry.header.name.replace(/^\.\//, '') === MANIFEST) return true;
     }
     await piped;
   } catch (error) {
+    if (error instanceof DriverError) throw error;
     throw new DriverError('bad_spec', 'The archive is not a tar', { cause: error });
   } finally {
     archive.destroy();
   }
   return false;
+}
+
+/** A saved archive brings names along, and the engine gives them to its images whoever has them now. */
+function refuseOurOwn(manifest: string): void {
+  let images: unknown;
+  try {
+    images = JSON.parse(manifest);
+  } catch {
+    return; // by accident of that name, or damaged: the engine says so
+  }
+  const tags = Array.isArray(images) ? images.flatMap((image: { RepoTags?: unknown } | null) => image?.RepoTags ?? []) : [];
+  for (const tag of tags) if (typeof tag === 'string') nameOf(tag);
 }
 
 async function firstBytes(path: string): Promise<Buffer> {

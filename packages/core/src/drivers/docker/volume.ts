@@ -50,7 +50,7 @@ export class DockerVolume implements VolumeDriver {
   /** Before the engine was first reached nothing is promised. */
   get capabilities(): VolumeCapabilities {
     const enforced = this.#ability !== undefined && this.#ability.obstacle === undefined;
-    return { sizeEnforced: enforced, onlineResize: enforced ? this.#ability?.onlineResize === true : this.#ability !== undefined };
+    return { durable: true, sizeEnforced: enforced, onlineResize: enforced ? this.#ability?.onlineResize === true : this.#ability !== undefined };
   }
 
   /** The engine's part of the start, once it succeeds; every verb that changes something waits for it. */

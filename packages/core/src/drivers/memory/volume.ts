@@ -6,7 +6,7 @@ import { copyFiles, type MemoryFiles, sizeOfFiles } from './files.ts';
 import type { MemoryVolumeState, MemoryWorld } from './world.ts';
 
 export class MemoryVolume implements VolumeDriver {
-  readonly capabilities: VolumeCapabilities = { sizeEnforced: false, onlineResize: true };
+  readonly capabilities: VolumeCapabilities = { durable: false, sizeEnforced: false, onlineResize: true };
   readonly #world: MemoryWorld;
 
   constructor(world: MemoryWorld) {

@@ -2,6 +2,8 @@
 import { type Driver, type Found, port } from '../../kernel/driver.ts';
 
 export interface VolumeCapabilities {
+  /** Whether what is written outlives the daemon. Where it does not, a volume that vanished is made anew, empty; elsewhere that is an error. */
+  readonly durable: boolean;
   /** Whether a volume can hold no more than its size. */
   readonly sizeEnforced: boolean;
   /** Whether a volume grows while an instance uses it. */

@@ -1,5 +1,5 @@
 // Volumes: persistent, attached to one instance at a time. The attachment is written in the instance's spec; the claim here is what makes it exclusive.
-import { Fault } from '../../kernel/errors.ts';
+import { DriverError, Fault } from '../../kernel/errors.ts';
 import { service, Waiting } from '../../kernel/service.ts';
 import { instances } from '../instance/contract.ts';
 import { snapshots } from '../snapshot/contract.ts';
@@ -106,10 +106,17 @@ export const volumeService = service(volumes, (context) => {
     },
     controller: {
       async reconcile(volume, { signal, report, event }) {
-        if (volume.observed > 0 && (await driver.inspect(volume.id)) === undefined)
+        const { made } = volume.status as { made?: boolean };
+        if (made === true && (await driver.inspect(volume.id)) === undefined) {
+          // An empty volume in the place of one with data would look healthy to the program that trusted it.
+          if (driver.capabilities.durable)
+            throw new DriverError('bad_spec', `The data of ${volume.name} is gone from the backend`, {
+              hint: 'cloud volume create <name> --snapshot <snapshot>',
+            });
           await event('recreated', `Volume ${volume.name} was gone from the backend and is made anew, empty`);
+        }
         // Looked at only while the volume is new: afterwards the snapshot may be gone.
-        const fromSnapshot = volume.observed === 0 ? volume.spec.snapshotId : undefined;
+        const fromSnapshot = made === true ? undefined : volume.spec.snapshotId;
         const observed = await driver.ensure(
           { id: volume.id, sizeBytes: volume.spec.size * GIB, ...(fromSnapshot === undefined ? {} : { fromSnapshot }) },
           signal,
@@ -117,7 +124,7 @@ export const volumeService = service(volumes, (context) => {
         await report({
           state: volume.status.instanceId === undefined ? 'available' : 'in-use',
           reason: null,
-          status: { sizeEnforced: observed.sizeBytes !== undefined, usedBytes: observed.usedBytes ?? null },
+          status: { sizeEnforced: observed.sizeBytes !== undefined, usedBytes: observed.usedBytes ?? null, ...{ made: true } },
         });
       },
       async remove(volume, { signal, client }) {
