@@ -180,9 +180,11 @@ const isOurOwn = (name: string): boolean => name.replace(/^(?:(?:index\.)?docker
 /** As `normaliseReference`, but what instances have written is no image that anybody may start from, replace or remove. */
 function nameOf(reference: string): string {
   const name = normaliseReference(reference);
-  if (isOurOwn(name)) throw new DriverError('bad_spec', `Names that begin with ${FILES_REPOSITORY}/ are kept for instances' own files; choose another`);
+  if (isOurOwn(name)) throw kept();
   return name;
 }
+
+const kept = (): DriverError => new DriverError('bad_spec', `Names that begin with ${FILES_REPOSITORY}/ are kept for instances' own files; use another`);
 
 const references = (tags: string[] | null | undefined): string[] =>
   (tags ?? []).filter((tag) => tag !== '<none>:<none>' && !tag.startsWith(`${FILES_REPOSITORY}/`)).sort();
@@ -298,7 +300,7 @@ function refuseOurOwn(manifest: string): void {
     return; // by accident of that name, or damaged: the engine says so
   }
   const tags = Array.isArray(images) ? images.flatMap((image: { RepoTags?: unknown } | null) => image?.RepoTags ?? []) : [];
-  for (const tag of tags) if (typeof tag === 'string') nameOf(tag);
+  if (tags.some((tag) => typeof tag === 'string' && isOurOwn(tag))) throw kept();
 }
 
 async function firstBytes(path: string): Promise<Buffer> {

@@ -14,7 +14,7 @@ export async function dockerDrivers(options: DockerOptions): Promise<DriverSet> 
   const volume = await DockerVolume.create(client);
   return {
     name: 'docker',
-    drivers: { compute: new DockerCompute(client, volume), network: new DockerNetwork(client), volume, image: new DockerImage(client) },
+    drivers: { compute: new DockerCompute(client, volume), network: new DockerNetwork(client), volume, image: await DockerImage.create(client) },
     close: async () => {},
   };
 }
