@@ -255,7 +255,8 @@ export class Table {
     const unit = this.#writing;
     const status: Record<string, unknown> = { ...row.status, ...change.status };
     for (const [key, value] of Object.entries(status)) if (value === undefined || value === null) delete status[key];
-    const state = change.state ?? row.state;
+    // What was looked at before the delete says nothing about a row that is on its way out.
+    const state = row.deletedAt === undefined ? (change.state ?? row.state) : row.state;
     const reason = change.reason === undefined ? row.reason : (change.reason ?? undefined);
     const observed = change.observed ?? row.observed;
     if (state === row.state && reason === row.reason && observed === row.observed && JSON.stringify(status) === JSON.stringify(row.status)) return row;

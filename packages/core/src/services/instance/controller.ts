@@ -30,6 +30,8 @@ interface HiddenStatus {
   healing?: HealingRecord;
   /** When the program ended for good (policy, or too many restarts), Unix milliseconds: only a new wish starts it again. */
   endedAt?: number;
+  /** The newest generation that the backend has been brought to: a restart that was allowed for a newer one is still to come. */
+  applied?: number;
   /** It was in the backend once: should it be gone, somebody else removed it. */
   made?: boolean;
 }
@@ -197,7 +199,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       }
       let observed = await driver.inspect(row.id);
       const settled = row.observed >= row.generation;
-      const { allowRestartAt, endedAt, made } = hidden(row);
+      const { allowRestartAt, endedAt, made, applied = 0 } = hidden(row);
       const over = endedAt !== undefined;
       if (over) spec = { ...spec, power: 'stopped' };
       // One that is as it should be is left alone, whatever becomes of the rows beside it.
@@ -219,9 +221,9 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       const before = observed?.startedAt;
       progress(observed === undefined ? 'creating' : 'applying');
       // A restart counts when it has happened, not when a backend that is away was asked for it.
-      observed = await driver.ensure(spec, { signal, allowRestart: !settled && (allowRestartAt ?? 0) > row.observed, onProgress: progress });
+      observed = await driver.ensure(spec, { signal, allowRestart: (allowRestartAt ?? 0) > applied, onProgress: progress });
       const { detaching } = hidden(row);
-      if (detaching !== undefined && !settled) {
+      if (detaching !== undefined && applied < row.generation) {
         const attached = new Set(row.spec.volumes.map((mount) => mount.volumeId));
         await letGo(
           row,
@@ -238,7 +240,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         status: {
           exitCode: observed.exitCode ?? null,
           startedAt: observed.startedAt === undefined || observed.power === 'stopped' ? null : new Date(observed.startedAt).toISOString(),
-          ...patch({ made: true }),
+          ...patch({ made: true, applied: row.generation }),
           ...(healed === undefined ? {} : { restarts: (row.status.restarts ?? 0) + 1, ...patch({ healing: healed.record }) }),
         },
       });

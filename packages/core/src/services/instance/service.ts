@@ -49,10 +49,14 @@ function sizeOf(name: string, driver: ComputeDriver) {
   return type;
 }
 
-/** Refuses what would restart a running instance unless the caller allows it; returns what to write into the spec when allowed. */
-function restartAllowed(row: InstanceRow, allowRestart: boolean, what: string): { allowRestartAt?: number } {
-  if (row.state !== 'running' && row.state !== 'paused' && row.spec.desiredState === 'stopped') return {};
-  if (row.status.cloudInit?.status === 'pending' || row.status.cloudInit?.status === 'running') {
+/**
+ * Refuses what would restart a running instance unless the caller allows it; returns what to write into the spec when allowed. One that is
+ * stopped allows it by being so: it may have been started and stopped so fast that in the backend it still runs.
+ */
+function restartAllowed(row: InstanceRow, allowRestart: boolean, what: string): { allowRestartAt: number } {
+  const stopped = row.state !== 'running' && row.state !== 'paused' && row.spec.desiredState === 'stopped';
+  const boot = row.status.cloudInit?.status;
+  if (!stopped && (boot === 'pending' || boot === 'running')) {
     throw new Fault('conflict', `The first boot of ${row.name} is not over, and a restart would cut it short`, {
       hint: `cloud instance wait ${row.name} --for cloud-init`,
     });

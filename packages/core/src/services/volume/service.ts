@@ -9,6 +9,10 @@ import { volumePort } from './driver.ts';
 const GIB = 2 ** 30;
 const DEFAULT_SIZE = 10;
 
+function unlessNotFound(error: unknown): undefined {
+  if (!(error instanceof Fault) || error.code !== 'not_found') throw error;
+}
+
 export const volumeService = service(volumes, (context) => {
   const driver = context.driver(volumePort);
   return {
@@ -97,7 +101,11 @@ export const volumeService = service(volumes, (context) => {
 
       async release(call) {
         const volume = call.target;
-        if (volume.status.instanceId !== call.input.instanceId) return volume;
+        const { instanceId } = call.input;
+        if (volume.status.instanceId !== instanceId) return volume;
+        // Attached again to the same instance while it was letting go: then the claim is the new attachment's.
+        const user = await call.client({ instance: instances }).instance.get(instanceId).catch(unlessNotFound);
+        if (user !== undefined && user.state !== 'deleting' && user.volumes.some((mount) => mount.volumeId === volume.id)) return volume;
         return call.rows.report(volume, {
           state: volume.state === 'in-use' ? 'available' : volume.state,
           status: { instance: null, instanceId: null, path: null, readOnly: null },
