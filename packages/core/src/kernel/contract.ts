@@ -206,13 +206,23 @@ export interface ListInput {
   limit?: number;
   cursor?: string;
 }
+/** Each selector is a condition of one statement, and a database takes only so many. */
+const MOST_SELECTORS = 64;
+/** The longest key and value with an operator between them. */
+const MOST_SELECTOR = 320;
 export const listInput = z.strictObject({
   label: z
-    .array(z.string().regex(/^[^=!]+(!?=.*)?$/, 'use key=value, key!=value or key'))
+    .array(
+      z
+        .string()
+        .max(MOST_SELECTOR)
+        .regex(/^[^=!]+(!?=.*)?$/, 'use key=value, key!=value or key'),
+    )
+    .max(MOST_SELECTORS)
     .optional()
     .meta({ description: 'Only those with this label: key=value, key!=value or key', example: ['env=dev'], cli: { flag: 'label', char: 'l' } }),
   limit: z.int().min(1).max(1000).optional().meta({ description: 'At most so many; the answer has a cursor when there are more' }),
-  cursor: z.string().optional().meta({ description: 'Where the page before ended' }),
+  cursor: z.string().max(2048).optional().meta({ description: 'Where the page before ended' }),
 });
 const emptyInput = z.strictObject({});
 type NoInput = typeof emptyInput;

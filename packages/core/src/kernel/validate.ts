@@ -7,18 +7,34 @@ import { objectInside } from './resolve.ts';
 
 export function validate(operation: Operation, input: unknown): Record<string, unknown> {
   const result = operation.input.safeParse(input ?? {}, { reportInput: true });
-  if (result.success) return result.data as Record<string, unknown>;
-  const problems: FieldProblem[] = [];
-  for (const issue of result.error.issues) collect(issue, [], operation, problems);
+  const lost = lostKeys(input);
+  if (result.success && lost.length === 0) return result.data as Record<string, unknown>;
+  const problems: FieldProblem[] = [...lost];
+  const issues = result.error?.issues ?? [];
+  for (const issue of issues.slice(0, MOST_PROBLEMS)) collect(issue, [], operation, problems);
   const first = problems[0] as FieldProblem;
-  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : '';
+  const all = Math.max(problems.length, issues.length);
+  problems.splice(MOST_PROBLEMS);
+  const more = all > 1 ? ` (and ${all - 1} more)` : '';
   throw new Fault('invalid_input', `${first.path === '' ? '' : `${first.path}: `}${first.message}${more}`, { details: problems });
+}
+
+/** More help nobody, and a caller could make us write without end. */
+const MOST_PROBLEMS = 100;
+
+/** Maps lose this key when they are parsed, because to JavaScript it means something else; better said than lost. */
+function lostKeys(input: unknown): FieldProblem[] {
+  if (typeof input !== 'object' || input === null) return [];
+  return Object.entries(input)
+    .filter(([, value]) => typeof value === 'object' && value !== null && Object.hasOwn(value, '__proto__'))
+    .map(([field]) => ({ path: `${field}.__proto__`, message: 'choose another key; this one cannot be kept' }));
 }
 
 function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[]): void {
   const path = [...before, ...issue.path].map(String);
   if (issue.code === 'unrecognized_keys') {
     for (const key of issue.keys) {
+      if (problems.length > MOST_PROBLEMS) return;
       const near = nearest(key, fieldsAt(operation, path));
       problems.push({ path: [...path, key].join('.'), message: `there is no such field${near === undefined ? '' : `; did you mean ${near}?`}` });
     }

@@ -28,14 +28,20 @@ const mountField = z
   .transform((value, context): z.input<typeof Mount> => mountFrom(value, (message) => context.addIssue(message)))
   .pipe(Mount);
 
+/** A program is given its arguments and variables as texts that end in a zero byte. */
+const withoutZero = z.string().refine((text) => !text.includes('\0'), 'a zero byte cannot be part of it');
+
 const commandField = z
   .union([z.string(), z.array(z.string())])
   .transform((value, context) => (typeof value === 'string' ? splitWords(value, (message) => context.addIssue(message)) : value))
-  .pipe(z.array(z.string()).min(1));
+  .pipe(z.array(withoutZero).min(1));
+
+/** Linux starts no program with a longer one; the name goes off it. */
+const MOST_VARIABLE = 131_072 - 1024;
 
 const envField = z.record(
   z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name has letters, digits and _ and does not begin with a digit'),
-  z.string(),
+  withoutZero.refine((text) => new TextEncoder().encode(text).length <= MOST_VARIABLE, `a variable has at most ${MOST_VARIABLE} bytes`),
 );
 
 const allowRestart = z.boolean().default(false).meta({
@@ -207,7 +213,7 @@ export const instances = contract(instance, {
     summary: 'Run a program inside an instance',
     input: {
       command: z
-        .array(z.string())
+        .array(withoutZero)
         .min(1)
         .meta({ description: 'Program and arguments', example: ['sh'], cli: { positional: true } }),
       tty: z
@@ -219,14 +225,8 @@ export const instances = contract(instance, {
         .default(true)
         .meta({ description: 'Connect standard input', cli: { hidden: true } }),
       env: envField.default({}).meta({ description: 'Environment, NAME=value', cli: { char: 'e' } }),
-      user: z
-        .string()
-        .optional()
-        .meta({ description: 'User name or id', cli: { char: 'u' } }),
-      workdir: z
-        .string()
-        .optional()
-        .meta({ description: 'Working directory', cli: { char: 'w' } }),
+      user: withoutZero.optional().meta({ description: 'User name or id', cli: { char: 'u' } }),
+      workdir: withoutZero.optional().meta({ description: 'Working directory', cli: { char: 'w' } }),
       columns: z
         .int()
         .min(1)
@@ -260,12 +260,12 @@ export const instances = contract(instance, {
   }),
   upload: channel(instance, {
     summary: 'Unpack a tar archive inside an instance',
-    input: { path: z.string().min(1).meta({ description: 'Directory to unpack in' }) },
+    input: { path: withoutZero.min(1).meta({ description: 'Directory to unpack in' }) },
     output: z.strictObject({}),
   }),
   download: channel(instance, {
     summary: 'Read a path inside an instance as a tar archive',
-    input: { path: z.string().min(1).meta({ description: 'File or directory' }) },
+    input: { path: withoutZero.min(1).meta({ description: 'File or directory' }) },
     output: z.strictObject({}),
   }),
   logs: stream(instance, {
