@@ -1,5 +1,5 @@
 // Who calls: the owner of the data directory over the socket, whoever has the token over TCP.
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export const overSocket =
   (principal: Principal): Authenticate =>
   () => ({ principal, source: 'socket' });
 
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 /** The token's bearer, whatever the peer. Hashed first, so that the comparison takes the same time for every wrong token of every length. */
 export function overTcp(principal: Principal, token: string): Authenticate {

@@ -122,6 +122,7 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     } catch (error) {
       throw kind !== 'write' && calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
     } finally {
+      reply.raw.off('close', open.abort); // every connection closes some time: an answer that was sent is not given up
       open.done();
     }
   }

@@ -19,8 +19,8 @@ export interface Bound {
   views: Views;
   operations: Map<string, { operation: Operation; refs: RefFields }>;
   loop: Loop | undefined;
-  /** Answers to lists, by tenant and input, while nothing changed. */
-  lists: Map<string, { version: number; answer: Answer }>;
+  /** Answers to `get` and `list`, by tenant and question, while nothing changed. */
+  answers: Map<string, { version: number; answer: Answer }>;
 }
 
 /** A call on its way: found, validated and authorised. */

@@ -178,6 +178,24 @@ test('lists are answered anew after every change, and only then', async () => {
   expect((await list()).value).toEqual({ items: [] });
 });
 
+test('a get is answered anew after every change, and only then, and never by what had the name before', async () => {
+  await using b = await open();
+  const { plain } = b.clientOf(testContracts);
+  const get = () => b.call({ service: 'plain', operation: 'get', target: 'p' });
+  expect((await faultOf(get())).code).toBe('not_found');
+  const first = await plain.create({ name: 'p' });
+  const one = await get();
+  expect((await get()).value).toBe(one.value);
+  expect(one.generation).toBe(1);
+  await plain.update('p', { note: 'hello' });
+  expect(await get()).toMatchObject({ generation: 2, value: { note: 'hello' } });
+  await plain.delete('p');
+  expect((await faultOf(get())).code).toBe('not_found');
+  await plain.create({ name: 'p' });
+  expect((await get()).value).not.toMatchObject({ id: first.id });
+  expect((await get()).value).not.toHaveProperty('note');
+});
+
 test('metrics count outcomes, and names that nobody knows together', async () => {
   await using b = await open();
   const { plain } = b.clientOf(testContracts);

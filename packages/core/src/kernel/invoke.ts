@@ -35,7 +35,7 @@ export interface KernelOptions {
   version: string;
 }
 
-const MOST_LISTS = 200;
+const MOST_ANSWERS = 200;
 export class Kernel implements Core {
   readonly installation: string;
   readonly version: string;
@@ -95,7 +95,7 @@ export class Kernel implements Core {
               log: options.log,
               client: (tenantId) => ((contracts: Contracts) => this.clientFor(systemPrincipal(tenantId), contracts)) as Reconciliation<Contract>['client'],
             });
-      this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, lists: new Map() });
+      this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, answers: new Map() });
     }
     options.store.onCommit((committed) => this.#committed(committed));
   }
@@ -175,9 +175,26 @@ export class Kernel implements Core {
     }
     const tenantId = invocation.tenant === undefined ? principal.tenantId : await this.#tenant(invocation.tenant, principal);
     authorize(principal, tenantId, `${bound.contract.resource.name}:${invocation.operation}`, operation.kind);
-    const signal = invocation.signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, invocation.signal]);
+    const stop = this.#stop.signal;
+    let signal: AbortSignal | undefined;
     const startedAt = this.#options.clock.now();
-    return { bound, name: invocation.operation, operation, refs, principal, tenantId, requestId, input, target: invocation.target, startedAt, signal };
+    return {
+      bound,
+      name: invocation.operation,
+      operation,
+      refs,
+      principal,
+      tenantId,
+      requestId,
+      input,
+      target: invocation.target,
+      startedAt,
+      // Most calls never look at it, and joining two signals costs more than a whole `list`.
+      get signal() {
+        signal ??= invocation.signal === undefined ? stop : AbortSignal.any([stop, invocation.signal]);
+        return signal;
+      },
+    };
   }
 
   async #tenant(nameOrId: string, principal: Principal): Promise<string> {
@@ -226,10 +243,10 @@ export class Kernel implements Core {
     const custom = bound.service.handlers?.[name] as ((call: Call<Contract, unknown>) => Promise<unknown>) | undefined;
     const table = new Table(bound.contract, tenantId, this.#store.db);
     if (custom === undefined && operation.standard === 'get') {
-      const row = await this.#store.read(() => table.get(frame.target as string));
-      return this.#answer(bound, row);
+      const target = frame.target as string;
+      return this.#remembered(frame, target, async () => this.#answer(bound, await this.#store.read(() => table.get(target))));
     }
-    if (custom === undefined && operation.standard === 'list') return this.#list(frame, table);
+    if (custom === undefined && operation.standard === 'list') return this.#remembered(frame, JSON.stringify(frame.input), () => this.#list(frame, table));
     if (custom === undefined) throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
     const target = await this.#store.read(() => this.#target(frame, table));
     const refs = await this.#resolve(frame, this.#store.db);
@@ -237,20 +254,23 @@ export class Kernel implements Core {
     return this.#answer(bound, value);
   }
 
-  async #list(frame: Frame, table: Table): Promise<Answer> {
-    const { bound, tenantId } = frame;
+  /** The answer given before, while no row of the tenant's has changed since; else a new one. */
+  async #remembered({ bound, operation, tenantId }: Frame, question: string, ask: () => Promise<Answer>): Promise<Answer> {
+    if (bound.service.status !== undefined) return ask(); // counted when it is shown: no row tells that it changed
     const version = this.#store.version(bound.contract.resource.name, tenantId);
-    const key = `${tenantId} ${JSON.stringify(frame.input)}`;
-    const known = bound.lists.get(key);
+    const key = `${tenantId} ${operation.standard} ${question}`;
+    const known = bound.answers.get(key);
     if (known !== undefined && known.version === version) return known.answer;
-    const { rows, cursor } = await this.#store.read(() => table.list(listInput.parse(frame.input)));
-    const counted = bound.service.status !== undefined;
-    const items = counted ? await freshViews(bound, rows, this.#store.db) : rows.map((row) => bound.views.of(row));
-    const answer: Answer = { value: { items, ...(cursor === undefined ? {} : { cursor }) } };
-    if (counted) return answer;
-    if (bound.lists.size >= MOST_LISTS) bound.lists.delete(bound.lists.keys().next().value as string);
-    bound.lists.set(key, { version, answer });
+    const answer = await ask();
+    if (bound.answers.size >= MOST_ANSWERS) bound.answers.delete(bound.answers.keys().next().value as string);
+    bound.answers.set(key, { version, answer });
     return answer;
+  }
+
+  async #list({ bound, input }: Frame, table: Table): Promise<Answer> {
+    const { rows, cursor } = await this.#store.read(() => table.list(listInput.parse(input)));
+    const items = bound.service.status === undefined ? rows.map((row) => bound.views.of(row)) : await freshViews(bound, rows, this.#store.db);
+    return { value: { items, ...(cursor === undefined ? {} : { cursor }) } };
   }
 
   async #write(frame: Frame, invocation: Invocation): Promise<Answer> {
