@@ -181,7 +181,7 @@ test('lists are answered anew after every change, and only then', async () => {
 test('a get is answered anew after every change, and only then, and never by what had the name before', async () => {
   await using b = await open();
   const { plain } = b.clientOf(testContracts);
-  const get = () => b.call({ service: 'plain', operation: 'get', target: 'p' });
+  const get = () => b.call({ service: 'plain', operation: 'get', target: 'p', input: {} });
   expect((await faultOf(get())).code).toBe('not_found');
   const first = await plain.create({ name: 'p' });
   const one = await get();
