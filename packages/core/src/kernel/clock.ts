@@ -3,9 +3,12 @@
 export interface Clock {
   /** Unix milliseconds. */
   now(): number;
-  /** Resolves after `ms`; rejects with the signal's reason when aborted first. */
+  /** Resolves after `ms` (of the system's clock at most 24 days); rejects with the signal's reason when aborted first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
+
+/** Timers count no further, and take anything longer for nothing: a clock that was set back must not make us run in circles. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
@@ -16,10 +19,13 @@ export const systemClock: Clock = {
         clearTimeout(timer);
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      }, ms);
+      const timer = setTimeout(
+        () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve();
+        },
+        Math.min(ms, LONGEST_TIMER),
+      );
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
 };

@@ -3,6 +3,7 @@ import { Fault } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { nearest } from '../../kernel/near.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
+import { waitFor } from '../../kernel/wait.ts';
 import { CATALOG } from '../instance-type/catalog.ts';
 import { volumes } from '../volume/contract.ts';
 import { vpcs } from '../vpc/contract.ts';
@@ -238,43 +239,29 @@ export const instanceService = service(instances, (context) => {
       async wait(call) {
         const { for: state, timeout } = call.input;
         const id = call.target.id;
-        let changed = (): void => undefined;
-        const stop = context.onCommit((committed) => {
-          if (committed.rows.some((row) => row.id === id)) changed();
-        });
-        const deadline = AbortSignal.any([call.signal, AbortSignal.timeout(timeout * 1000)]);
-        let row: InstanceRow | undefined = call.target;
-        try {
-          for (;;) {
-            const next = new Promise<void>((resolve) => {
-              changed = resolve;
-              deadline.addEventListener('abort', () => resolve(), { once: true });
-            });
+        let row: InstanceRow = call.target;
+        const found = await waitFor<InstanceRow>({
+          onCommit: context.onCommit,
+          signal: call.signal,
+          milliseconds: timeout * 1000,
+          concerns: ({ rows }) => rows.some((changed) => changed.id === id),
+          look: async () => {
             const now = await call.rows.byId(id);
             if (now === undefined) {
               if (state === 'deleted') return { ...row, state: 'deleting' };
               throw new Fault('not_found', `The instance ${row.name} was deleted meanwhile`);
             }
             row = now;
-            const boot = row.status.cloudInit?.status;
-            if (state === 'cloud-init') {
-              if (boot === 'done' || boot === 'none' || boot === 'recorded') return row;
-              if (boot === 'error')
-                throw new Fault('conflict', `Cloud-init of ${row.name} failed: ${row.status.cloudInit?.reason ?? ''}`, {
-                  hint: `cloud instance logs ${row.name} --cloud-init`,
-                });
-            } else if (row.state === state) return row;
-            if (deadline.aborted) {
-              if (call.signal.aborted) throw call.signal.reason;
-              throw new Fault('timeout', `${row.name} is ${row.state}${row.reason === undefined ? '' : ` (${row.reason})`}, not ${state}, after ${timeout} s`, {
-                hint: `cloud instance get ${row.name}`,
-              });
-            }
-            await next;
-          }
-        } finally {
-          stop();
-        }
+            if (state !== 'cloud-init') return row.state === state ? row : undefined;
+            const boot = row.status.cloudInit;
+            if (boot?.status !== 'error') return boot?.status === 'done' || boot?.status === 'none' || boot?.status === 'recorded' ? row : undefined;
+            throw new Fault('conflict', `Cloud-init of ${row.name} failed: ${boot.reason ?? ''}`, { hint: `cloud instance logs ${row.name} --cloud-init` });
+          },
+        });
+        if (found !== undefined) return found;
+        throw new Fault('timeout', `${row.name} is ${row.state}${row.reason === undefined ? '' : ` (${row.reason})`}, not ${state}, after ${timeout} s`, {
+          hint: `cloud instance get ${row.name}`,
+        });
       },
 
       ...bytesHandlers(context, driver),

@@ -1,10 +1,11 @@
 // Operations: the durable promises that asynchronous writes answer with.
 import type { z } from 'zod';
+import type { KernelTables } from '../../kernel/db.ts';
 import type { FaultBody } from '../../kernel/errors.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { service } from '../../kernel/service.ts';
-import type { KernelTables } from '../../kernel/db.ts';
-import { operations, type OperationView } from './contract.ts';
+import { waitFor } from '../../kernel/wait.ts';
+import { type OperationView, operations } from './contract.ts';
 
 type View = z.output<typeof OperationView>;
 
@@ -52,38 +53,26 @@ export const operationService = service(operations, (context) => {
       },
       get: (call) => find(call.tenantId, call.targetName),
       async wait(call) {
-        const deadline = AbortSignal.any([call.signal, AbortSignal.timeout(Math.ceil(call.input.timeout * 1000))]);
-        // Listening begins before the first look, so that a change between the two is not missed.
-        let changed = (): void => undefined;
-        const id = (await find(call.tenantId, call.targetName)).id;
-        const stop = context.onCommit((committed) => {
-          if (committed.operations.includes(id)) changed();
+        const { timeout, progress } = call.input;
+        const { id } = await find(call.tenantId, call.targetName);
+        let view: View | undefined;
+        const ended = await waitFor({
+          onCommit: context.onCommit,
+          signal: call.signal,
+          milliseconds: timeout * 1000,
+          concerns: ({ operations }) => operations.includes(id),
+          look: async () => {
+            view = await find(call.tenantId, id);
+            return view.state !== 'running' || (progress !== undefined && (view.progress ?? '') !== progress) ? view : undefined;
+          },
         });
-        try {
-          for (;;) {
-            const next = new Promise<void>((resolve) => {
-              changed = resolve;
-              deadline.addEventListener('abort', () => resolve(), { once: true });
-            });
-            const view = await find(call.tenantId, id);
-            if (view.state !== 'running') return view;
-            if (call.input.progress !== undefined && (view.progress ?? '') !== call.input.progress) return view;
-            if (deadline.aborted) {
-              if (call.signal.aborted) throw call.signal.reason;
-              throw new Fault(
-                'timeout',
-                `${view.kind} of ${view.name} is still running after ${call.input.timeout} s${view.progress === undefined ? '' : ` (${view.progress})`}; it goes on`,
-                {
-                  hint: `cloud operation wait ${view.id}`,
-                  details: { operation: view },
-                },
-              );
-            }
-            await next;
-          }
-        } finally {
-          stop();
-        }
+        if (ended !== undefined) return ended;
+        const now = view as View;
+        throw new Fault(
+          'timeout',
+          `${now.kind} of ${now.name} is still running after ${timeout} s${now.progress === undefined ? '' : ` (${now.progress})`}; it goes on`,
+          { hint: `cloud operation wait ${now.id}`, details: { operation: now } },
+        );
       },
     },
   };
