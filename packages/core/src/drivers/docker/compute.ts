@@ -17,7 +17,7 @@ import type {
   Stats,
   VolumeMount,
 } from '../../services/instance/driver.ts';
-import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, LABEL_INSTANCE, statusOf, translate, unlessAbsent } from './client.ts';
+import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, LABEL_INSTANCE, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
 import {
   type Base,
   baseFrom,
@@ -315,6 +315,8 @@ export class DockerCompute implements ComputeDriver {
       await container.putArchive(tar, { path: directory, noOverwriteDirNonDir: 'true' });
     } catch (error) {
       if (statusOf(error) === 404) throw new DriverError('bad_spec', `There is no directory ${directory} in the instance`, { cause: error });
+      if (/extraction point is not a directory/.test(messageOf(error)))
+        throw new DriverError('bad_spec', `${directory} in the instance is not a directory`, { cause: error });
       throw translate(error, 'Could not write the files');
     } finally {
       tar.destroy();

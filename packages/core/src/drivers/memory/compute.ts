@@ -270,6 +270,8 @@ export class MemoryCompute implements ComputeDriver {
   writeFiles(id: string, directory: string, tar: Readable): Promise<void> {
     return this.#world.faults.run('compute.writeFiles', undefined, async () => {
       const instance = this.#existing(id);
+      const { files, path } = this.#place(instance, normalisePath(directory));
+      if (files.get(path)?.type === 'file') throw new DriverError('bad_spec', `${directory} in the instance is not a directory`);
       await unpack(tar, directory, (path) => this.#place(instance, path)).catch((error: unknown) => {
         throw error instanceof DriverError ? error : new DriverError('bad_spec', `Not a tar archive: ${String(error)}`, { cause: error });
       });

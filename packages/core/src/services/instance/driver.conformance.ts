@@ -391,6 +391,7 @@ export function computeConformance(backend: string, setUp: () => Promise<Compute
       await refused(driver.readFiles(spec.id, '/tmp/nothing'), 'bad_spec');
       await refused(driver.readFiles('i-nowhere', '/tmp'), 'bad_spec');
       await refused(driver.writeFiles('i-nowhere', '/tmp', archiveOf('c', '')), 'bad_spec');
+      await refused(driver.writeFiles(spec.id, '/tmp/a', archiveOf('c', '')), 'bad_spec');
     });
 
     test('stats come at once and again, and end when aborted', async () => {
