@@ -319,6 +319,20 @@ describe('before the upgrade', () => {
     expect(answer).toMatchObject({ status, json: { error: { code, requestId: answer.headers['x-request-id'] } } });
   });
 
+  it('speaks the subprotocol of the endpoint, wherever in the offer it stands', async () => {
+    await using b = await bench({
+      stream: async function* () {
+        yield 1;
+      },
+    });
+    const socket = new WebSocket('ws://localhost/v1/events/watch', ['chat', CHANNEL_PROTOCOL, STREAM_PROTOCOL], {
+      createConnection: () => connect(b.daemon.socketPath),
+    });
+    await once(socket, 'open');
+    expect(socket.protocol).toBe(STREAM_PROTOCOL);
+    socket.terminate();
+  });
+
   it('asks for credentials over TCP', async () => {
     await using b = await bench({ channel: () => farEnd().channel }, { listen: '0' });
     const answer = await handshake(b, EXEC, {}, b.daemon.address?.port);

@@ -19,7 +19,10 @@ export interface Upgrades {
 }
 
 export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrades {
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: MESSAGE_LIMIT, perMessageDeflate: false, clientTracking: true });
+  // Whatever else a client offers, and in whatever order: what is spoken is what it is told.
+  const spoken = new WeakMap<IncomingMessage, string>();
+  const handleProtocols = (_offered: Set<string>, request: IncomingMessage) => spoken.get(request) ?? false;
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: MESSAGE_LIMIT, perMessageDeflate: false, clientTracking: true, handleProtocols });
 
   /** Throws what is to be answered in place of the upgrade. */
   async function serve(request: IncomingMessage, socket: Socket, head: Buffer, requestId: string): Promise<void> {
@@ -30,6 +33,7 @@ export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrad
     const { endpoint, target } = found;
     const protocol = endpoint.operation.kind === 'channel' ? CHANNEL_PROTOCOL : STREAM_PROTOCOL;
     checkHandshake(request, protocol);
+    spoken.set(request, protocol);
     const call = calls.open();
     socket.once('close', call.abort);
     try {
