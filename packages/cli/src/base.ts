@@ -1,5 +1,6 @@
 // What every command stands on: the two outputs, the exit codes, and how an error is told.
 import { ERRORS, Fault, type FaultBody, type FieldProblem } from '@thecloud/core/contracts';
+import { printable } from './print/printable.ts';
 import type { Command } from './table.ts';
 
 /** Exit codes; those of errors come from the error table. Nothing else in the CLI knows a number. */
@@ -89,8 +90,8 @@ export function tell(error: unknown, { command, json }: Telling): number {
 }
 
 function printError(message: string, hint: string | undefined): void {
-  err(`${paint('red', 'Error:', colours(process.stderr))} ${message}\n`);
-  if (hint) err(`Hint: ${hint}\n`);
+  err(`${paint('red', 'Error:', colours(process.stderr))} ${printable(message)}\n`);
+  if (hint) err(`Hint: ${printable(hint)}\n`);
 }
 
 /** The error in the words of the command line: fields by the flags that set them. */

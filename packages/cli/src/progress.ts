@@ -1,6 +1,6 @@
 // What goes on, on standard error: one living line on a terminal, a line for each change elsewhere, nothing when quiet.
 import { colours, err, paint } from './base.ts';
-import { printable } from './print/cells.ts';
+import { printable } from './print/printable.ts';
 import { cut } from './print/width.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const;

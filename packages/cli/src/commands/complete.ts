@@ -1,8 +1,8 @@
 // `cloud complete -- words…`: what could stand where the last word is. Silent about every failure: a shell is asking, in the middle of a line.
 import { out } from '../base.ts';
 import { COMMON, GLOBAL } from '../common-flags.ts';
-import { printable } from '../print/cells.ts';
 import { nameOf } from '../print/index.ts';
+import { printable } from '../print/printable.ts';
 import { Remote } from '../remote.ts';
 import { SETTINGS, settingsOf } from '../settings.ts';
 import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from '../table.ts';

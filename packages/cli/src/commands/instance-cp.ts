@@ -8,7 +8,8 @@ import { firstHeader, packPath, packStream, type Tally, unpackTo, unpackToStream
 import { err, usage } from '../base.ts';
 import { openChannel } from '../channel.ts';
 import { expandHome, inputOf } from '../input.ts';
-import { bytes, printable } from '../print/cells.ts';
+import { bytes } from '../print/cells.ts';
+import { printable } from '../print/printable.ts';
 import { Progress } from '../progress.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';

@@ -1,6 +1,7 @@
 // Values as people read them. JSON and YAML never come through here.
 import { paint } from '../base.ts';
 import type { Format } from '../table.ts';
+import { printable } from './printable.ts';
 
 export interface Port {
   hostAddress?: string;
@@ -59,10 +60,6 @@ function text(value: unknown): string {
   const plain = typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value);
   return printable(plain);
 }
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
-export const printable = (value: string): string => value.replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
 export function portText(port: Port): string {
   const host = port.hostPort === undefined || port.hostPort === 0 ? 'auto' : String(port.hostPort);

@@ -3,7 +3,8 @@ import { nearest } from '@thecloud/core/contracts';
 import { colours, err, out, usage } from '../base.ts';
 import type { Output } from '../common-flags.ts';
 import type { Column, GroupTable } from '../table.ts';
-import { printable, type Style } from './cells.ts';
+import type { Style } from './cells.ts';
+import { printable } from './printable.ts';
 import { card, table } from './table.ts';
 
 type Row = Record<string, unknown>;

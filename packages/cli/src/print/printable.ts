@@ -1,0 +1,6 @@
+// Text of others on a terminal: nothing in it that the terminal would obey.
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+/** Line ends and tabs stay; every other control character is written as `\x1b`. */
+export const printable = (value: string): string => value.replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
