@@ -10,12 +10,15 @@ import { inputOf } from '../input.ts';
 import { structured } from '../print/index.ts';
 import { Progress } from '../progress.ts';
 import { type Settings, settingsOf } from '../settings.ts';
+import { pause } from '../wait.ts';
 import { flag, isSet, type Words } from '../words.ts';
 
 type Heard = { ready: { pid: number; socket: string; address?: { host: string; port: number } } } | { error: FaultBody };
 
 const DRIVERS = ['docker', 'memory'] as const;
 type DriverName = (typeof DRIVERS)[number];
+/** How long a daemon that was started at the same moment is waited for. */
+const SOON = 3000;
 
 export async function run(words: Words): Promise<number> {
   await inputOf(words);
@@ -23,7 +26,8 @@ export async function run(words: Words): Promise<number> {
   const dataDir = resolve(given.dataDir);
   const settings: Settings = { ...given, dataDir, endpoint: { socket: socketPathOf(dataDir) } };
   checkFlags(words);
-  const asked = flag(words, 'driver') ?? (process.env['CLOUD_DRIVER'] || undefined);
+  const named = flag(words, 'driver') ?? (process.env['CLOUD_DRIVER'] || undefined);
+  const asked = named === undefined ? undefined : driverFrom(named);
   const remembered = rememberedDriver(dataDir);
   if (asked !== undefined && remembered !== undefined && asked !== remembered) {
     throw new Fault('conflict', `${dataDir} was made with the ${remembered} driver; its instances cannot be run by ${asked}`, {
@@ -31,14 +35,23 @@ export async function run(words: Words): Promise<number> {
     });
   }
   const driver = driverFrom(asked ?? remembered ?? 'docker');
-  const running = await systemInfo(settings);
-  if (running !== undefined) {
-    const record = daemonRecord(dataDir);
-    if (!settings.quiet) err(`The daemon runs already${record === undefined ? '' : ` (process ${record.pid})`}.\n`);
-    await report(settings, { pid: record?.pid, socket: socketPathOf(dataDir), listen: record?.listen });
-    return EXIT.done;
-  }
+  if ((await systemInfo(settings)) !== undefined) return alreadyRunning(settings);
   return isSet(words, 'foreground') ? foreground(words, settings, driver) : background(words, settings, driver);
+}
+
+async function alreadyRunning(settings: Settings): Promise<number> {
+  const record = daemonRecord(settings.dataDir);
+  if (!settings.quiet) err(`The daemon runs already${record === undefined ? '' : ` (process ${record.pid})`}.\n`);
+  await report(settings, { pid: record?.pid, socket: socketPathOf(settings.dataDir), listen: record?.listen });
+  return EXIT.done;
+}
+
+/** Somebody holds the data directory: whether it is a daemon that was started at the same moment and answers soon. */
+async function soonAnswers(settings: Settings): Promise<boolean> {
+  for (const deadline = Date.now() + SOON; Date.now() < deadline; await pause(100)) {
+    if ((await systemInfo(settings)) !== undefined) return true;
+  }
+  return false;
 }
 
 function checkFlags(words: Words): void {
@@ -129,7 +142,10 @@ async function background(words: Words, settings: Settings, driver: DriverName):
   child.removeAllListeners();
   child.stdout?.destroy();
   child.unref();
-  if ('error' in heard) throw Fault.from(heard.error);
+  if ('error' in heard) {
+    if (heard.error.code === 'conflict' && (await soonAnswers(settings))) return alreadyRunning(settings);
+    throw Fault.from(heard.error);
+  }
   rememberDriver(dataDir, driver);
   const { pid, socket, address } = heard.ready;
   if (!settings.quiet) err(`The daemon runs (process ${pid}, ${driver} driver).\n`);
