@@ -224,4 +224,15 @@ describe.skipIf(missing !== undefined)(`kill -9 under load${missing === undefine
     },
     60_000 + rounds * 90_000,
   );
+
+  test('a command that waits sees the kill and the restart through', async () => {
+    const words = ['--image', 'busybox', '--vpc', 'base', '--type', 'nano', '--stop-timeout', '0', '--command', 'sleep 100000'];
+    const waiting = cloud.cloud('instance', 'create', 'awaited', ...words, '--output', 'json');
+    await until('it was accepted', async () => (await cloud.client.instance.list()).items.some(({ name }) => name === 'awaited'));
+    await cloud.kill();
+    await cloud.start();
+    const { code, stdout, stderr } = await waiting;
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'awaited', state: 'running' });
+  });
 });
