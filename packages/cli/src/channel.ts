@@ -82,8 +82,11 @@ function channelOver<R>(socket: WebSocket): Channel<R> {
         return;
       }
       const message = JSON.parse(bytes.toString('utf8')) as ChannelFrame;
-      if (message.type === 'end') (message.pipe === PIPE.error ? error : output).push(null);
-      else if (message.type === 'result') settled = { value: message.result as R };
+      if (message.type === 'end') {
+        (message.pipe === PIPE.error ? error : output).push(null);
+        resume(message.pipe); // a stream that has its end does not ask for more
+      }
+      if (message.type === 'result') settled = { value: message.result as R };
       else if (message.type === 'error') settled = { fault: message.error };
     });
     socket.on('close', () => {
