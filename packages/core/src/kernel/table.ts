@@ -1,5 +1,5 @@
 // Rows of one resource, of one tenant. There is no tenant parameter to forget: a table is bound to its tenant when it is made.
-import { sql } from 'kysely';
+import { type CompiledQuery, sql } from 'kysely';
 import { type Contract, fieldMeta, type Resource, refIdField } from './contract.ts';
 import { type Db, isUniqueViolation, type RowRecord } from './db.ts';
 import { Fault } from './errors.ts';
@@ -64,6 +64,9 @@ export const rowOf = (record: RowRecord): Row => ({
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** The queries that nearly every call makes, built once for each table: building one takes several times as long as running it. */
+const lookups = new Map<string, CompiledQuery<RowRecord>>();
+
 export class Table {
   readonly #resource: Resource;
   readonly #table: `r_${string}`;
@@ -87,16 +90,18 @@ export class Table {
 
   /** By name, id, or the beginning of an id that fits only one. */
   async find(target: string): Promise<Row | undefined> {
-    const base = this.#db.selectFrom(this.#table).selectAll().where('tenant', '=', this.#tenantId);
-    const exact = await base
-      .where((where) => where.or([where('name', '=', target), where('id', '=', target)]))
-      .orderBy(sql`case when name = ${target} then 0 else 1 end`)
-      .limit(1)
-      .executeTakeFirst();
-    if (exact !== undefined) return rowOf(exact);
+    const exact = (await this.#lookup('name', target)) ?? (await this.#lookup('id', target));
+    if (exact !== undefined) return exact;
     const prefix = `${this.#resource.prefix}-`;
     if (!target.startsWith(prefix) || target.length <= prefix.length || !/^[a-z]+-[0-9a-z]+$/.test(target)) return undefined;
-    const begun = await base.where('id', '>=', target).where('id', '<', `${target}{`).limit(2).execute();
+    const begun = await this.#db
+      .selectFrom(this.#table)
+      .selectAll()
+      .where('tenant', '=', this.#tenantId)
+      .where('id', '>=', target)
+      .where('id', '<', `${target}{`)
+      .limit(2)
+      .execute();
     if (begun.length > 1) {
       throw new Fault('conflict', `More than one ${words(this.#resource.name)} id begins with ${target}`, { hint: 'write more of the id' });
     }
@@ -110,9 +115,19 @@ export class Table {
     throw notFound(this.#resource.name, target, await this.#names());
   }
 
-  async byId(id: string): Promise<Row | undefined> {
-    const record = await this.#db.selectFrom(this.#table).selectAll().where('id', '=', id).where('tenant', '=', this.#tenantId).executeTakeFirst();
-    return record === undefined ? undefined : rowOf(record);
+  byId(id: string): Promise<Row | undefined> {
+    return this.#lookup('id', id);
+  }
+
+  async #lookup(by: 'name' | 'id', value: string): Promise<Row | undefined> {
+    const key = `${this.#table} ${by}`;
+    let query = lookups.get(key);
+    if (query === undefined) {
+      query = this.#db.selectFrom(this.#table).selectAll().where('tenant', '=', '').where(by, '=', '').compile();
+      lookups.set(key, query);
+    }
+    const { rows } = await this.#db.executeQuery<RowRecord>({ ...query, parameters: [this.#tenantId, value] });
+    return rows[0] === undefined ? undefined : rowOf(rows[0]);
   }
 
   async #names(): Promise<string[]> {
