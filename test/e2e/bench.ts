@@ -3,13 +3,13 @@
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, connect as connectTcp, type Server, type Socket } from 'node:net';
+import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
-import { connect, type Connection, isFault } from '../../packages/sdk/src/index.ts';
+import { type Connection, connect, isFault } from '../../packages/sdk/src/index.ts';
 
 export { dockerMissing } from '../../packages/core/src/drivers/docker/testbench.ts';
 

@@ -281,7 +281,7 @@ describe.skipIf(missing !== undefined)(`instances on Docker${missing === undefin
     await cloud.ok('instance', 'cp', join(from, 'sub dir', 'quo"te\'s'), 'files:/tmp/renamed');
     expect((await cloud.sh('files', 'cat /tmp/renamed')).output).toBe('content of quo"te\'s');
     const absent = await cloud.cloud('instance', 'cp', 'files:/no/such', cloud.folder);
-    expect([absent.code, absent.stderr]).toEqual([5, expect.stringContaining('There is no /no/such in the instance')]);
+    expect([absent.code, absent.stderr]).toEqual([4, expect.stringContaining('There is no /no/such in the instance')]);
   });
 
   test('stats are those of the instance', async () => {

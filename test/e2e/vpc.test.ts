@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { dockerMissing, inside as run, ruleset, TestCloud, until } from './bench.ts';
+import { dockerMissing, ruleset, inside as run, TestCloud, until } from './bench.ts';
 
 const missing = await dockerMissing();
 let cloud: TestCloud;

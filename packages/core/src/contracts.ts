@@ -1,4 +1,6 @@
 // The list of contracts, and all that a client needs: it loads without Node, a database or a driver.
+
+import type { Client } from './kernel/client.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
@@ -10,7 +12,6 @@ import { sshKeys } from './services/ssh-key/contract.ts';
 import { systems } from './services/system/contract.ts';
 import { volumes } from './services/volume/contract.ts';
 import { vpcs } from './services/vpc/contract.ts';
-import type { Client } from './kernel/client.ts';
 
 export const contracts = {
   event: events,

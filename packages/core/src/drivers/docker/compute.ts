@@ -132,7 +132,7 @@ export class DockerCompute implements ComputeDriver {
     const base = ours?.base ?? baseOf(spec.image, image as NonNullable<typeof image>);
     const source: Source =
       ours === undefined ? { image: spec.image, layer: 0, staleEnv: [] } : { image: ours.image, layer: ours.layer, staleEnv: staleNames(ours.env, base) };
-    options.onProgress?.('Creating the instance');
+    options.onProgress?.('creating the instance');
     options.signal.throwIfAborted();
     const config = containerConfig(this.#client, spec, base, source, await choosePorts(spec.ports, []), mounts);
     const container = await this.#client.docker.createContainer({ ...config, name: spec.id });
@@ -150,7 +150,7 @@ export class DockerCompute implements ComputeDriver {
     }
     const limits = limitChanges(info.HostConfig, spec);
     if (limits === undefined) return info;
-    options.onProgress?.('Changing the limits');
+    options.onProgress?.('changing the limits');
     const container = this.#client.docker.getContainer(info.Id);
     await container.update(limits);
     return container.inspect();
@@ -182,14 +182,14 @@ export class DockerCompute implements ComputeDriver {
     const settled = power;
     options.signal.throwIfAborted();
     if (power !== 'stopped' && (spec.power === 'stopped' || this.#mustRestart(before, spec))) {
-      options.onProgress?.('Stopping the instance');
+      options.onProgress?.('stopping the instance');
       await stop(this.#client, before, spec.stopTimeout, options.signal);
       power = 'stopped';
     }
     if (spec.power === 'stopped') return power === settled ? before : container.inspect();
     const restarted = power !== settled;
     if (power === 'stopped') {
-      options.onProgress?.('Starting the instance');
+      options.onProgress?.('starting the instance');
       await this.#mounts(spec.mounts);
       await container.start().catch(unlessStatus(304));
       power = 'running';

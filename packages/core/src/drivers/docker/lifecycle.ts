@@ -106,13 +106,13 @@ export interface Replacement {
 export async function replace(client: DockerClient, replacement: Replacement): Promise<ContainerInspectInfo> {
   const { current, id, signal, onProgress, onCheckpoint } = replacement;
   if (current.State.Running || current.State.Paused) {
-    onProgress('Stopping the instance');
+    onProgress('stopping the instance');
     await stop(client, current, replacement.stopTimeout, signal);
   }
   onCheckpoint('stopped');
   signal.throwIfAborted();
 
-  onProgress("Keeping the instance's files");
+  onProgress("keeping the instance's files");
   const layer = layerOf(current.Config.Labels) + 1;
   const image = await keepFiles(client, current, id, layer, replacement.maxLayers);
   onCheckpoint('committed');

@@ -14,8 +14,8 @@ import { isRoot } from './host.ts';
 import { listLoops } from './loop.ts';
 import { dockerMissing, TestInstallation } from './testbench.ts';
 import { DockerVolume, type DockerVolumeOptions } from './volume.ts';
-import type { CrashPlan } from './volume-crash.child.ts';
 import { readVolumeFile, writeVolume } from './volume-copy.ts';
+import type { CrashPlan } from './volume-crash.child.ts';
 
 const ROUNDS = 12;
 const signal = new AbortController().signal;

@@ -7,7 +7,7 @@ import type { Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import type { VolumeObserved, VolumeSpec } from '../../services/volume/driver.ts';
 import { type DockerClient, LABEL_INSTALLATION, unlessAbsent } from './client.ts';
-import { checkFileSystem, exclusively, fillImage, imageBytes, makeFileSystem, MIN_BYTES, publish, readSuperblock, sync } from './ext4.ts';
+import { checkFileSystem, exclusively, fillImage, imageBytes, MIN_BYTES, makeFileSystem, publish, readSuperblock, sync } from './ext4.ts';
 import { attachLoop, detachLoop, findLoop, listLoops, mountPoint } from './loop.ts';
 import { run } from './tools.ts';
 import { temporaryLabels, writeVolume } from './volume-copy.ts';

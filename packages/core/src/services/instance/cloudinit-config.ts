@@ -35,7 +35,7 @@ const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const MAX_NAME = 64;
 const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
 const HOSTNAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
-const HOSTNAME_RULE = 'A host name has letters, digits and hyphens, in parts of at most 63 joined by dots';
+const HOSTNAME_RULE = 'a host name has letters, digits and hyphens, in parts of at most 63 joined by dots';
 const OWNER = /^(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|\d+)(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|\d+))?$/;
 const PACKAGE = /^[A-Za-z0-9@][A-Za-z0-9.+:_~=/@*-]*$/;
 const VERSION = /^[A-Za-z0-9][A-Za-z0-9.+:_~*-]*$/;
@@ -56,7 +56,7 @@ export function readCloudConfig(text: string): UserData {
   try {
     content = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
-    refuse([{ path: 'userData', message: `Its aliases cannot be followed: ${(error as Error).message}` }]);
+    refuse([{ path: 'userData', message: `its aliases cannot be followed: ${(error as Error).message}` }]);
   }
   if (content !== null && content !== undefined) read(reader, reader.map({ value: content, path: [] }, KEYS, 'YAML mapping'), data);
   if (reader.problems.length > 0) refuse(reader.problems);
@@ -85,7 +85,7 @@ function read(reader: Reader, entries: Partial<Record<(typeof KEYS)[number], At>
   data.packages = reader.list(entries.packages).flatMap((at) => readPackage(reader, at) ?? []);
   data.packageUpdate = reader.flag(entries.package_update) ?? false;
   data.packageUpgrade = reader.flag(entries.package_upgrade) ?? false;
-  const timezone = reader.match(entries.timezone, TIMEZONE, 'A time zone is named like Europe/Berlin or UTC');
+  const timezone = reader.match(entries.timezone, TIMEZONE, 'a time zone is named like Europe/Berlin or UTC');
   if (timezone !== undefined) data.timezone = timezone;
   const finalMessage = reader.text(entries.final_message, { lines: true });
   if (finalMessage !== undefined) data.finalMessage = finalMessage;
@@ -107,7 +107,7 @@ function readNames(reader: Reader, entries: Partial<Record<(typeof KEYS)[number]
   if (hosts === undefined) return;
   if (typeof hosts.value === 'boolean') data.manageHosts = hosts.value;
   else if (hosts.value === 'localhost') data.manageHosts = true;
-  else reader.say(hosts, 'Must be true, false or localhost; templates are not supported');
+  else reader.say(hosts, 'must be true, false or localhost; templates are not supported');
 }
 
 function readCommands(reader: Reader, at: At | undefined): Command[] {
@@ -117,35 +117,35 @@ function readCommands(reader: Reader, at: At | undefined): Command[] {
       return line === undefined ? [] : [line];
     }
     const words = reader.list(item).map((word) => reader.text(word, { lines: true }));
-    if (words.length === 0) reader.say(item, 'Must name a program');
+    if (words.length === 0) reader.say(item, 'must name a program');
     return words.length > 0 && words.every((word) => word !== undefined) ? [words] : [];
   });
 }
 
 function readPackage(reader: Reader, at: At): { name: string; version: string } | undefined {
-  const NAME_RULE = 'A package name has letters, digits and . + - _ : ~ = / @';
-  if (isMapping(at.value)) return reader.say(at, 'Must be a name or [name, version]; lists per package manager are not supported');
+  const NAME_RULE = 'a package name has letters, digits and . + - _ : ~ = / @';
+  if (isMapping(at.value)) return reader.say(at, 'must be a name or [name, version]; lists per package manager are not supported');
   if (!Array.isArray(at.value)) {
     const name = reader.match(at, PACKAGE, NAME_RULE);
     return name === undefined ? undefined : { name, version: '' };
   }
   const [first, second, ...others] = reader.list(at);
-  if (first === undefined || others.length > 0) return reader.say(at, 'Must be a name or [name, version]');
+  if (first === undefined || others.length > 0) return reader.say(at, 'must be a name or [name, version]');
   const name = reader.match(first, PACKAGE, NAME_RULE);
-  const version = second === undefined ? '' : reader.match(second, VERSION, 'This is no package version');
+  const version = second === undefined ? '' : reader.match(second, VERSION, 'this is no package version');
   return name === undefined || version === undefined ? undefined : { name, version };
 }
 
 function readFile(reader: Reader, at: At): FileToWrite | undefined {
   const entries = reader.map(at, FILE_KEYS);
-  if (isMapping(at.value) && entries.path === undefined) reader.say({ path: [...at.path, 'path'] }, 'Is required: an absolute path');
+  if (isMapping(at.value) && entries.path === undefined) reader.say({ path: [...at.path, 'path'] }, 'is required: an absolute path');
   const path = reader.text(entries.path);
   if (path !== undefined && (!/^\/.*[^/]$/.test(path) || /\p{Cc}/u.test(path))) {
-    reader.say({ path: [...at.path, 'path'] }, 'Must be an absolute path of a file, without control characters');
+    reader.say({ path: [...at.path, 'path'] }, 'must be an absolute path of a file, without control characters');
   }
   const content = readContent(reader, entries);
   const mode = readPermissions(reader, entries.permissions);
-  const owner = reader.match(entries.owner, OWNER, 'An owner is a user, or user:group, by name or number');
+  const owner = reader.match(entries.owner, OWNER, 'an owner is a user, or user:group, by name or number');
   const append = reader.flag(entries.append) ?? false;
   const defer = reader.flag(entries.defer) ?? false;
   return path === undefined || content === undefined ? undefined : { path: posix.normalize(path), content, mode: mode ?? 0o644, owner, append, defer };
@@ -158,9 +158,9 @@ function readFile(reader: Reader, at: At): FileToWrite | undefined {
 function readPermissions(reader: Reader, at: At | undefined): number | undefined {
   const text = reader.text(at);
   if (text === undefined || at === undefined) return undefined;
-  if (typeof at.value === 'number' && !text.startsWith('0')) return reader.say(at, `Must be octal: write '0${/^\d+$/.test(text) ? text : '644'}' in quotes`);
+  if (typeof at.value === 'number' && !text.startsWith('0')) return reader.say(at, `must be octal: write '0${/^\d+$/.test(text) ? text : '644'}' in quotes`);
   const digits = /^(?:0o?)?([0-7]{1,4})$/.exec(text)?.[1];
-  return digits === undefined ? reader.say(at, `Must be octal digits such as '0644'`) : Number.parseInt(digits, 8);
+  return digits === undefined ? reader.say(at, `must be octal digits such as '0644'`) : Number.parseInt(digits, 8);
 }
 
 function readContent(reader: Reader, entries: Partial<Record<'content' | 'encoding', At>>): Buffer | undefined {
@@ -174,18 +174,18 @@ function readContent(reader: Reader, entries: Partial<Record<'content' | 'encodi
   let bytes = binary ?? Buffer.from(text);
   if (/b64|base64/.test(encoding)) {
     const compact = text.replace(/\s+/g, '');
-    if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(compact)) return reader.say(at, 'Is not valid base64');
+    if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(compact)) return reader.say(at, 'is not valid base64');
     bytes = Buffer.from(compact, 'base64');
   }
   if (!encoding.startsWith('gz')) return bytes;
   if (encoding === 'gz' || encoding === 'gzip') {
-    if (binary === undefined) return reader.say(at, `With encoding ${encoding} it must be !!binary; for base64 text the encoding is gz+b64`);
+    if (binary === undefined) return reader.say(at, `with encoding ${encoding} it must be !!binary; for base64 text the encoding is gz+b64`);
   }
   try {
     return gunzipSync(bytes, { maxOutputLength: MAX_FILE_BYTES });
   } catch (error) {
     const tooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    return reader.say(at, tooLarge ? `Is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB when unpacked` : 'Is not valid gzip data');
+    return reader.say(at, tooLarge ? `is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB when unpacked` : 'is not valid gzip data');
   }
 }
 

@@ -31,7 +31,7 @@ export class Reader {
   /** The entries of a mapping. Unknown keys are problems that name the near and the supported ones. */
   map<Key extends string>(at: At, keys: readonly Key[], what = 'mapping'): Entries<Key> {
     if (!isMapping(at.value)) {
-      this.say(at, `Must be a ${what} of keys and values; it is ${kindOf(at.value)}`);
+      this.say(at, `must be a ${what} of keys and values; it is ${kindOf(at.value)}`);
       return {};
     }
     const entries: Entries<Key> = {};
@@ -42,7 +42,7 @@ export class Reader {
       else {
         const near = nearest(key, keys);
         const guess = near === undefined ? '.' : `; did you mean ${near}?`;
-        this.say({ path: [...at.path, key] }, `Is not a supported key${guess} Supported: ${keys.join(', ')}`);
+        this.say({ path: [...at.path, key] }, `is not a supported key${guess} Supported: ${keys.join(', ')}`);
       }
     }
     return entries;
@@ -51,7 +51,7 @@ export class Reader {
   list(at: At | undefined): At[] {
     if (at === undefined) return [];
     if (Array.isArray(at.value)) return at.value.map((value: unknown, index) => ({ value, path: [...at.path, index] }));
-    this.say(at, `Must be a list; it is ${kindOf(at.value)}`);
+    this.say(at, `must be a list; it is ${kindOf(at.value)}`);
     return [];
   }
 
@@ -61,10 +61,10 @@ export class Reader {
     const text = typeof at.value === 'string' ? at.value : isPlain(at.value) ? this.source(at) : undefined;
     if (text === undefined) {
       const colon = isMapping(at.value) ? '. An unquoted ": " makes one; put the whole text in quotes' : '';
-      return this.say(at, `Must be text; it is ${kindOf(at.value)}${colon}`);
+      return this.say(at, `must be text; it is ${kindOf(at.value)}${colon}`);
     }
-    if (text.includes('\0')) return this.say(at, 'Must not contain a zero byte');
-    if (allowed.lines !== true && /[\r\n]/.test(text)) return this.say(at, 'Must be one line');
+    if (text.includes('\0')) return this.say(at, 'must not contain a zero byte');
+    if (allowed.lines !== true && /[\r\n]/.test(text)) return this.say(at, 'must be one line');
     return text;
   }
 
@@ -77,7 +77,7 @@ export class Reader {
 
   flag(at: At | undefined): boolean | undefined {
     if (at === undefined || typeof at.value === 'boolean') return at?.value as boolean | undefined;
-    return this.say(at, `Must be true or false; it is ${kindOf(at.value)}`);
+    return this.say(at, `must be true or false; it is ${kindOf(at.value)}`);
   }
 
   integer(at: At | undefined, lowest: number, highest: number): number | undefined {
@@ -85,7 +85,7 @@ export class Reader {
     const { value } = at;
     const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
     if (typeof number === 'number' && Number.isInteger(number) && number >= lowest && number <= highest) return number;
-    return this.say(at, `Must be a whole number from ${lowest} to ${highest}`);
+    return this.say(at, `must be a whole number from ${lowest} to ${highest}`);
   }
 
   /** One of some words. */
@@ -95,7 +95,7 @@ export class Reader {
     const found = words.find((word) => word === text);
     if (found !== undefined) return found;
     const near = nearest(text, words);
-    return this.say(at, `Must be one of ${words.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`);
+    return this.say(at, `must be one of ${words.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`);
   }
 
   source(at: At): string | undefined {

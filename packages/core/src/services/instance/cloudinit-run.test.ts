@@ -4,10 +4,10 @@ import tar from 'tar-stream';
 import { expect, test } from 'vitest';
 import { memoryDrivers } from '../../drivers/memory/index.ts';
 import { bench } from '../../testing/bench.ts';
+import { readUserData } from './cloudinit.ts';
 import { advanceBoot } from './cloudinit-run.ts';
 import { bootOf } from './cloudinit-script.ts';
 import { HOME } from './cloudinit-state.ts';
-import { readUserData } from './cloudinit.ts';
 import type { ComputeDriver } from './driver.ts';
 
 const boot = bootOf(readUserData('#!/bin/sh\ntrue\n'), []);
@@ -22,7 +22,7 @@ async function seen(files: Record<string, string | Buffer>) {
   for (const [name, content] of Object.entries(files)) pack.entry({ name: `${HOME}/${id}/${name}`.slice(1) }, content);
   pack.finalize();
   await compute.writeFiles(id, '/', Readable.from(pack));
-  return advanceBoot(compute, id, boot);
+  return await advanceBoot(compute, id, boot);
 }
 
 test('a result, and a result of something else', async () => {

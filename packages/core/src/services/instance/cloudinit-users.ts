@@ -23,7 +23,7 @@ const USER_KEYS = [
 ] as const;
 
 const NAME = /^[a-z_][a-z0-9_.-]{0,30}\$?$/;
-const NAME_RULE = 'A user or group name has up to 32 lower-case letters, digits, _ . and -, and begins with a letter or _';
+const NAME_RULE = 'a user or group name has up to 32 lower-case letters, digits, _ . and -, and begins with a letter or _';
 const ABSOLUTE = /^\/[^:\p{Cc}]*$/u;
 const KEY =
   /(?:^|[\s"])(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)(?:-cert-v01@openssh\.com)?\s+AAAA[A-Za-z0-9+/]+={0,3}(?:\s|$)/;
@@ -45,10 +45,10 @@ export function readUsers(
   const { ssh_pwauth, disable_root } = entries;
   if (ssh_pwauth !== undefined && ssh_pwauth.value !== 'unchanged') {
     if (typeof ssh_pwauth.value === 'boolean') data.sshPasswords = ssh_pwauth.value;
-    else reader.say(ssh_pwauth, 'Must be true, false or unchanged');
+    else reader.say(ssh_pwauth, 'must be true, false or unchanged');
   }
   if (reader.flag(disable_root) === true) {
-    reader.say({ path: disable_root?.path ?? [] }, 'Cannot be true: root is the user whom the SSH keys of an instance let in');
+    reader.say({ path: disable_root?.path ?? [] }, 'cannot be true: root is the user whom the SSH keys of an instance let in');
   }
 }
 
@@ -61,22 +61,22 @@ function readUser(reader: Reader, at: At, data: UserData): void {
     return;
   }
   const entries = reader.map(at, USER_KEYS);
-  if (entries.name === undefined) reader.say({ path: [...at.path, 'name'] }, 'Is required: the login name');
+  if (entries.name === undefined) reader.say({ path: [...at.path, 'name'] }, 'is required: the login name');
   const name = reader.match(entries.name, NAME, NAME_RULE);
   const flag = (key: 'system' | 'no_create_home' | 'no_user_group') => reader.flag(entries[key]) ?? false;
   const [system, noHome, noGroup] = [flag('system'), flag('no_create_home'), flag('no_user_group')];
   const keys = readKeys(reader, entries.ssh_authorized_keys);
   if (keys.length > 0 && (system || noHome)) {
-    reader.say({ path: entries.ssh_authorized_keys?.path ?? at.path }, `A user with ${system ? 'system' : 'no_create_home'} has no home directory for them`);
+    reader.say({ path: entries.ssh_authorized_keys?.path ?? at.path }, `a user with ${system ? 'system' : 'no_create_home'} has no home directory for them`);
   }
   const hashed = readHash(reader, entries.hashed_passwd);
   const plain = readPlain(reader, entries.plain_text_passwd);
   const user: UserToAdd = {
     name: name ?? '',
     uid: reader.integer(entries.uid, 0, MAX_ID),
-    gecos: reader.match(entries.gecos, /^[^:\p{Cc}]*$/u, 'Must be one line without a colon') ?? '',
-    home: reader.match(entries.homedir, ABSOLUTE, 'Must be an absolute path without a colon') ?? (name === 'root' ? '/root' : `/home/${name ?? ''}`),
-    shell: reader.match(entries.shell, ABSOLUTE, 'Must be the absolute path of a program') ?? '',
+    gecos: reader.match(entries.gecos, /^[^:\p{Cc}]*$/u, 'must be one line without a colon') ?? '',
+    home: reader.match(entries.homedir, ABSOLUTE, 'must be an absolute path without a colon') ?? (name === 'root' ? '/root' : `/home/${name ?? ''}`),
+    shell: reader.match(entries.shell, ABSOLUTE, 'must be the absolute path of a program') ?? '',
     primaryGroup: reader.match(entries.primary_group, NAME, NAME_RULE) ?? '',
     groups: entries.groups === undefined ? [] : namesIn(reader, entries.groups),
     system,
@@ -138,8 +138,8 @@ function readGroups(reader: Reader, at: At | undefined): UserData['groups'] {
 function readKeys(reader: Reader, at: At | undefined): string[] {
   const each = typeof at?.value === 'string' ? [at] : reader.list(at);
   return each.flatMap((item) => {
-    if (typeof item.value === 'string' && item.value.includes('PRIVATE KEY')) return reader.say(item, 'This is a private key; give the public one') ?? [];
-    const key = reader.match(typeof item.value === 'string' ? { ...item, value: item.value.trim() } : item, KEY, 'Is not an SSH public key');
+    if (typeof item.value === 'string' && item.value.includes('PRIVATE KEY')) return reader.say(item, 'this is a private key; give the public one') ?? [];
+    const key = reader.match(typeof item.value === 'string' ? { ...item, value: item.value.trim() } : item, KEY, 'is not an SSH public key');
     return key ?? [];
   });
 }
@@ -147,20 +147,20 @@ function readKeys(reader: Reader, at: At | undefined): string[] {
 function readSudo(reader: Reader, at: At | undefined): string[] {
   if (at === undefined || at.value === false) return [];
   const each = typeof at.value === 'string' ? [at] : reader.list(at);
-  return each.flatMap((item) => reader.match(item, /^[^\p{Cc}]*\S[^\p{Cc}]*$/u, 'Must be a sudo rule such as ALL=(ALL) NOPASSWD:ALL') ?? []);
+  return each.flatMap((item) => reader.match(item, /^[^\p{Cc}]*\S[^\p{Cc}]*$/u, 'must be a sudo rule such as ALL=(ALL) NOPASSWD:ALL') ?? []);
 }
 
-const HASH_RULE = 'Must be a crypt hash such as $6$…, made by `openssl passwd -6`';
+const HASH_RULE = 'must be a crypt hash such as $6$…, made by `openssl passwd -6`';
 
 const readHash = (reader: Reader, at: At | undefined): string | undefined =>
   reader.match(at, HASH, `${HASH_RULE}; plain_text_passwd takes the password itself`);
 
-const readPlain = (reader: Reader, at: At | undefined): string | undefined => reader.match(at, /^\P{Cc}+$/u, 'Must be a line without control characters');
+const readPlain = (reader: Reader, at: At | undefined): string | undefined => reader.match(at, /^\P{Cc}+$/u, 'must be a line without control characters');
 
 function readChpasswd(reader: Reader, at: At | undefined, data: UserData): void {
   if (at === undefined) return;
   if (isMapping(at.value) && 'list' in at.value) {
-    reader.say({ path: [...at.path, 'list'] }, 'Is not supported; use users: [{ name, password, type }]');
+    reader.say({ path: [...at.path, 'list'] }, 'is not supported; use users: [{ name, password, type }]');
     return;
   }
   const entries = reader.map(at, ['users', 'expire'] as const);
@@ -175,11 +175,11 @@ function readPassword(reader: Reader, at: At, expire: boolean): Password | undef
   const entries = reader.map(at, ['name', 'password', 'type'] as const);
   const user = reader.match(entries.name, NAME, NAME_RULE);
   if (entries.type?.value === 'RANDOM') {
-    return reader.say(entries.type, 'Random passwords are not supported: they would stand in the log. Give a hash, or use keys');
+    return reader.say(entries.type, 'random passwords are not supported: they would stand in the log. Give a hash, or use keys');
   }
   const type = entries.type === undefined ? 'hash' : reader.choice(entries.type, ['hash', 'text'] as const);
   for (const key of ['name', 'password'] as const) {
-    if (isMapping(at.value) && entries[key] === undefined) reader.say({ path: [...at.path, key] }, `Is required; it is ${kindOf(undefined)}`);
+    if (isMapping(at.value) && entries[key] === undefined) reader.say({ path: [...at.path, key] }, `is required; it is ${kindOf(undefined)}`);
   }
   const rule = `${HASH_RULE}; for the password itself add type: text`;
   const secret = type === 'text' ? readPlain(reader, entries.password) : reader.match(entries.password, HASH, rule);

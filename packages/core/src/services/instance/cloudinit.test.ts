@@ -21,7 +21,7 @@ function problems(text: string): FieldProblem[] {
 
 describe('the form', () => {
   test.each([
-    ['', /It is empty/],
+    ['', /it is empty/],
     ['echo hi', /first line must be #cloud-config, or #!/],
     ['#cloud-confg\n', /must be #cloud-config and nothing else/],
     ['#cloud-config: yes\n', /must be #cloud-config and nothing else/],
@@ -56,8 +56,8 @@ describe('the form', () => {
     ['a: [b\nc: d', /^line 3: /],
     ['hostname: a\nhostname: b', /^line 3: Map keys must be unique/],
     ['hostname: !vault x', /^line 2: Unresolved tag/],
-    ['- ls', /Must be a YAML mapping/],
-    ['just text', /Must be a YAML mapping/],
+    ['- ls', /must be a YAML mapping/],
+    ['just text', /must be a YAML mapping/],
     ['a: &x [1]\n---\nb: 2', /multiple documents/],
   ])('YAML %j is refused', (yaml, message) => {
     expect(problems(`#cloud-config\n${yaml}`)[0]).toMatchObject({ path: 'userData', message: expect.stringMatching(message) });
@@ -162,17 +162,17 @@ chpasswd: {users: [{name: alice, password: x, type: text}, {name: bob, password:
 describe('what is wrong names its place and what would be right', () => {
   test.each([
     ['run_cmd: [ls]', 'run_cmd', /did you mean runcmd\? Supported: hostname, /],
-    ['power_state: {mode: reboot}', 'power_state', /^Is not a supported key\. Supported: .*runcmd/],
+    ['power_state: {mode: reboot}', 'power_state', /^is not a supported key\. Supported: .*runcmd/],
     ['hostname: under_score', 'hostname', /letters, digits and hyphens/],
     [`hostname: ${'a'.repeat(64)}`, 'hostname', /at most 63/],
     ['manage_etc_hosts: template', 'manage_etc_hosts', /templates are not supported/],
-    ['runcmd: ls', 'runcmd', /Must be a list; it is text/],
+    ['runcmd: ls', 'runcmd', /must be a list; it is text/],
     ['runcmd: [echo a: b]', 'runcmd.0', /mapping.*quotes/],
-    ['runcmd: [[]]', 'runcmd.0', /Must name a program/],
-    ['runcmd: [~]', 'runcmd.0', /Must be text; it is empty/],
+    ['runcmd: [[]]', 'runcmd.0', /must name a program/],
+    ['runcmd: [~]', 'runcmd.0', /must be text; it is empty/],
     ['runcmd: [[ls, [x]]]', 'runcmd.0.1', /it is a list/],
     ['runcmd: ["a\\0b"]', 'runcmd.0', /zero byte/],
-    ['write_files: [{content: x}]', 'write_files.0.path', /Is required/],
+    ['write_files: [{content: x}]', 'write_files.0.path', /is required/],
     ['write_files: [{path: etc/x}]', 'write_files.0.path', /absolute path/],
     ['write_files: [{path: /etc/}]', 'write_files.0.path', /absolute path/],
     ['write_files: [{path: "/a\\nb"}]', 'write_files.0.path', /one line/],
@@ -185,12 +185,12 @@ describe('what is wrong names its place and what would be right', () => {
     ['write_files: [{path: /x, encoding: gz, content: aGk=}]', 'write_files.0.content', /!!binary.*gz\+b64/],
     ['write_files: [{path: /x, owner: "a b"}]', 'write_files.0.owner', /user:group/],
     ['write_files: [{path: /x, append: "maybe"}]', 'write_files.0.append', /true or false/],
-    ['write_files: {path: /x}', 'write_files', /Must be a list; it is a mapping/],
+    ['write_files: {path: /x}', 'write_files', /must be a list; it is a mapping/],
     ['packages: ["--force"]', 'packages.0', /package name/],
     ['packages: ["a; rm -rf /"]', 'packages.0', /package name/],
     ['packages: [[a, 1, 2]]', 'packages.0', /name or \[name, version\]/],
     ['packages: [{apt: [a]}]', 'packages.0', /per package manager/],
-    ['users: [{gecos: x}]', 'users.0.name', /Is required/],
+    ['users: [{gecos: x}]', 'users.0.name', /is required/],
     ['users: ["Big Name"]', 'users.0', /lower-case/],
     ['users: [{name: "a:b"}]', 'users.0.name', /lower-case/],
     ['users: [{name: a, shell: bash}]', 'users.0.shell', /absolute path/],
@@ -216,7 +216,7 @@ describe('what is wrong names its place and what would be right', () => {
       '#cloud-config\nhostnam: x\nruncmd: 5\nusers: [{name: a, passwd: hunter2222, hashed_passwd: "hunter3333"}]\nssh_authorized_keys: [hunter4444]\n';
     expect(problems(text)).toHaveLength(5);
     expect(() => readUserData(text)).toThrow(
-      /^The user data is no good #cloud-config: hostnam: Is not a supported key; did you mean hostname\?.*\(and 4 more\)$/,
+      /^The user data is no good #cloud-config: hostnam: is not a supported key; did you mean hostname\?.*\(and 4 more\)$/,
     );
     expect(JSON.stringify(problems(text))).not.toMatch(/hunter/);
   });

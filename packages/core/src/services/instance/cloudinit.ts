@@ -14,7 +14,7 @@ const UNSUPPORTED: [string, string][] = [
   ['content-type: multipart', 'MIME multipart user data'],
   ['mime-version:', 'MIME multipart user data'],
   ['#include', '#include (user data from a URL)'],
-  ['## template: jinja', 'A jinja template'],
+  ['## template: jinja', 'a jinja template'],
   ['#cloud-config-archive', '#cloud-config-archive'],
   ['#cloud-config-jsonp', '#cloud-config-jsonp'],
   ['#cloud-boothook', '#cloud-boothook'],
@@ -33,18 +33,18 @@ export function readUserData(text: string): UserData {
   if (new RegExp(`^${CONFIG}\\s*$`, 'i').test(firstLine)) return readCloudConfig(text.replace(/^\uFEFF/, ''));
   const [, form] = UNSUPPORTED.find(([start]) => body.toLowerCase().startsWith(start)) ?? [];
   if (form !== undefined) return refuse(`${form} is not supported; begin with ${CONFIG} or with #! and a program`);
-  if (body === '') return refuse(`It is empty; begin with ${CONFIG} or with #! and a program`);
+  if (body === '') return refuse(`it is empty; begin with ${CONFIG} or with #! and a program`);
   if (body.startsWith('#!')) return refuse('#! must be the very first characters, without spaces, empty lines or a byte order mark before it');
-  if (isEncoded(body)) return refuse('It is base64; give it decoded');
+  if (isEncoded(body)) return refuse('it is base64; give it decoded');
   const near = nearest(firstLine.trim(), [CONFIG]);
-  if (near !== undefined || firstLine.startsWith(CONFIG)) return refuse(`The first line must be ${CONFIG} and nothing else`);
-  return refuse(`The first line must be ${CONFIG}, or #! and a program such as #!/bin/sh`);
+  if (near !== undefined || firstLine.startsWith(CONFIG)) return refuse(`the first line must be ${CONFIG} and nothing else`);
+  return refuse(`the first line must be ${CONFIG}, or #! and a program such as #!/bin/sh`);
 }
 
 function readScript(script: string): UserData {
   const [line = ''] = script.split('\n', 1);
-  if (line.endsWith('\r')) refuse('Its lines end with CR LF, as on Windows; a #! line must end with LF alone');
-  if (!/^#![ \t]*\/\S+/.test(line)) refuse('After #! comes the absolute path of a program, such as #!/bin/sh');
+  if (line.endsWith('\r')) refuse('its lines end with CR LF, as on Windows; a #! line must end with LF alone');
+  if (!/^#![ \t]*\/\S+/.test(line)) refuse('after #! comes the absolute path of a program, such as #!/bin/sh');
   return { ...emptyUserData(), script };
 }
 

@@ -219,7 +219,6 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         healed = next;
       }
       const before = observed?.startedAt;
-      progress(observed === undefined ? 'creating' : 'applying');
       // A restart counts when it has happened, not when a backend that is away was asked for it.
       observed = await driver.ensure(spec, { signal, allowRestart: (allowRestartAt ?? 0) > applied, onProgress: progress });
       const { detaching } = hidden(row);

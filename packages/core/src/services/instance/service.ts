@@ -34,7 +34,7 @@ function sizeOf(name: string, driver: ComputeDriver) {
       details: [
         {
           path: 'type',
-          message: `${near === undefined ? '' : `did you mean ${near}? `}Use ${CATALOG.map((candidate) => candidate.name).join(', ')}`,
+          message: `use ${CATALOG.map((candidate) => candidate.name).join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`,
         },
       ],
       hint: 'cloud instance-type list',

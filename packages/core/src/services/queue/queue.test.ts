@@ -1,8 +1,9 @@
 // Queues, through the client. Where time matters it is moved by hand.
-import { setImmediate } from 'node:timers/promises';
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ManualClock } from '../../kernel/clock.ts';
 import { type Bench, type BenchOptions, bench, faultOf } from '../../testing/bench.ts';
