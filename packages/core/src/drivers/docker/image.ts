@@ -52,6 +52,7 @@ export class DockerImage implements ImageDriver {
       features: [
         { name: 'pull', level: 'enforced', detail: 'By the engine, with its own registry credentials and mirrors; an image that is present is never pulled' },
         { name: 'import', level: 'enforced', detail: 'Root file system tars and archives of docker save' },
+        { name: 'ownership', level: 'recorded', detail: "The engine's store is one for all tenants: who may delete or import images acts on everybody's" },
       ],
       checks: [],
     };

@@ -241,6 +241,8 @@ const FEATURES: Feature[] = [
   { name: 'addresses', level: 'enforced', detail: 'Each VPC has a bridge and a range of its own; ranges that the host already uses are refused' },
   { name: 'names', level: 'enforced', detail: "Docker Engine's DNS server resolves the names of instances inside their VPC only" },
   { name: 'outbound', level: 'enforced', detail: "Traffic that leaves the host carries the host's address" },
+  { name: 'host', level: 'recorded', detail: 'Programs of the host that listen on all its addresses are reachable from instances; those on loopback are not' },
+  { name: 'addresses inside', level: 'recorded', detail: "Instances of one VPC are not kept from taking each other's addresses" },
 ];
 
 const filterCheck = (isolation: Isolation): Check =>

@@ -56,6 +56,7 @@ export async function computeReport(client: DockerClient, signal?: AbortSignal):
     limit('cpu', info.CpuCfsQuota, 'A share of time per period'),
     limit('memory', info.MemoryLimit, info.SwapLimit ? 'Killed beyond it, no swap' : 'Killed beyond it; swap comes on top'),
     limit('pids', info.PidsLimit, 'Forking fails beyond it'),
+    always('own disk', "The size of an instance's own file system is not limited; that of a volume is where the volume driver says so", 'recorded'),
     always('process isolation', 'Kernel namespaces and the default seccomp profile; the kernel itself is shared'),
     always('pause', 'Freezes all processes'),
     always('resize', 'CPU, memory and pids change while running'),
