@@ -51,11 +51,13 @@ export async function detachLoop(file: string): Promise<boolean> {
 }
 
 /** Where the device is mounted, as this process sees it. */
-export async function mountPoint(loop: Loop): Promise<string | undefined> {
-  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+export async function mountPoints(loop: Loop): Promise<string[]> {
+  return (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').flatMap((line) => {
     const [, , number, root, path] = line.split(' ');
+    if (number !== loop.number || root !== '/' || path === undefined) return [];
     // The kernel writes blanks and backslashes in paths as octal numbers.
-    if (number === loop.number && root === '/') return path?.replace(/\\(\d{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)));
-  }
-  return undefined;
+    return [path.replace(/\\(\d{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)))];
+  });
 }
+
+export const mountPoint = async (loop: Loop): Promise<string | undefined> => (await mountPoints(loop))[0];

@@ -1,6 +1,6 @@
 // Volumes with an enforced size: an ext4 image file per volume, a loop device over it, and a Docker volume that has the engine mount the device
 // when a container starts. The image file alone decides what exists; device, link and Docker volume are made again whenever they are missing.
-import { mkdir, readdir, readFile, readlink, rm, stat, statfs, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readlink, rm, stat, statfs, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Found } from '../../kernel/driver.ts';
@@ -8,7 +8,7 @@ import { DriverError } from '../../kernel/errors.ts';
 import type { VolumeObserved, VolumeSpec } from '../../services/volume/driver.ts';
 import { type DockerClient, LABEL_INSTALLATION, unlessAbsent } from './client.ts';
 import { checkFileSystem, exclusively, fillImage, imageBytes, MIN_BYTES, makeFileSystem, publish, readSuperblock, sync } from './ext4.ts';
-import { attachLoop, detachLoop, findLoop, listLoops, mountPoint } from './loop.ts';
+import { attachLoop, detachLoop, findLoop, type Loop, listLoops, mountPoint, mountPoints } from './loop.ts';
 import { run } from './tools.ts';
 import { temporaryLabels, writeVolume } from './volume-copy.ts';
 import { exists, isLive, named, TEMPORARY, temporaryName, usersOf, type VolumePaths, withSuffix } from './volume-files.ts';
@@ -16,8 +16,10 @@ import { exists, isLive, named, TEMPORARY, temporaryName, usersOf, type VolumePa
 const IMAGE = '.img';
 /** Stands beside an image while its file system may be smaller than the file. */
 const GROWING = '.growing';
-/** Stands beside an image while its file system may be frozen; holds the mount point. */
+/** Stands beside an image while its file system may be frozen. */
 const FROZEN = '.frozen';
+/** A mount of our own, there for as long as the file system is frozen. */
+const MOUNT = '.mount';
 /** Freed blocks go back to the host's disk. */
 const MOUNT_OPTIONS = 'noatime,discard';
 
@@ -231,26 +233,43 @@ export class ImageVolumes {
     }
   }
 
+  /**
+   * The engine's own mount may go away at any instant. A file system that loses its last mount while frozen stays frozen where nobody reaches
+   * it, and its path then belongs to the host's. So it is frozen through a mount of our own, which nobody else takes away.
+   */
   async #whileFrozen(id: string, call: () => Promise<unknown>): Promise<void> {
     const loop = await findLoop(this.#image(id));
-    const path = loop === undefined ? undefined : await mountPoint(loop);
-    if (path === undefined) throw new DriverError('busy', `Volume ${id} is just being mounted or unmounted`);
-    await writeFile(this.#mark(id, FROZEN), path, { flush: true });
+    if (loop === undefined || (await mountPoint(loop)) === undefined) throw new DriverError('busy', `Volume ${id} is just being mounted or unmounted`);
+    await writeFile(this.#mark(id, FROZEN), '', { flush: true });
     try {
-      await run('fsfreeze', ['--freeze', path]);
+      await this.#mount(id, loop);
+      await run('fsfreeze', ['--freeze', this.#mark(id, MOUNT)]);
       await call();
     } finally {
       await this.#thaw(id);
     }
   }
 
+  async #mount(id: string, loop: Loop): Promise<void> {
+    const path = this.#mark(id, MOUNT);
+    if ((await mountPoints(loop)).includes(path)) return;
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    await run('mount', ['--types', 'ext4', '--options', MOUNT_OPTIONS, loop.device, path]);
+  }
+
+  /** Mounts what is not mounted, because that is the only way to what was left frozen without a mount. */
   async #thaw(id: string): Promise<void> {
-    const mark = this.#mark(id, FROZEN);
-    const { exitCode, stderr } = await run('fsfreeze', ['--unfreeze', await readFile(mark, 'utf8')], { accept: [1] });
-    // Not frozen (any more), or not mounted any more: an unmounted file system is never frozen.
-    const thawed = exitCode === 0 || /Invalid argument|No such file or directory/.test(stderr);
-    if (!thawed) throw new DriverError('failed', `The file system of volume ${id} stays frozen: ${stderr.trim()}`);
-    await rm(mark);
+    const path = this.#mark(id, MOUNT);
+    const loop = await findLoop(this.#image(id));
+    if (loop !== undefined) {
+      await this.#mount(id, loop);
+      const { exitCode, stderr } = await run('fsfreeze', ['--unfreeze', path], { accept: [1] });
+      const thawed = exitCode === 0 || stderr.includes('Invalid argument'); // which it says of what is not frozen (any more)
+      if (!thawed) throw new DriverError('failed', `The file system of volume ${id} stays frozen: ${stderr.trim()}`);
+      await run('umount', [path]);
+    }
+    await rm(path, { recursive: true, force: true });
+    await rm(this.#mark(id, FROZEN), { force: true });
   }
 
   async snapshotBytes(id: string): Promise<number> {

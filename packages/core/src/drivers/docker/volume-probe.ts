@@ -20,6 +20,8 @@ const TOOLS: Record<string, string> = {
   losetup: 'mount',
   flock: 'util-linux',
   fsfreeze: 'util-linux',
+  mount: 'mount',
+  umount: 'mount',
   'mkfs.ext4': 'e2fsprogs',
   e2fsck: 'e2fsprogs',
   resize2fs: 'e2fsprogs',

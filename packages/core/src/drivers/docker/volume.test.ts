@@ -217,6 +217,38 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       expect((await container.inspect()).State.Paused).toBe(false);
     });
 
+    test('a file system that lost its mount while it was frozen comes back with the next start', async () => {
+      const id = await make();
+      const instance = await use(id);
+      await instance.sh('echo kept >/data/word; sync');
+      await writeFile(join(installation.client.dataDir, 'volumes', `${id}.frozen`), '');
+      await run('fsfreeze', ['--freeze', (await installation.client.docker.getVolume(id).inspect()).Mountpoint]);
+      await instance.stop();
+      await DockerVolume.create(installation.client);
+      await instance.start();
+      expect(await instance.sh('timeout 5 sh -c "cat /data/word; echo y >/data/y; sync"')).toEqual({ code: 0, output: 'kept\n' });
+      expect((await readdir(join(installation.client.dataDir, 'volumes'))).filter((name) => name.startsWith(id))).toEqual([`${id}.img`]);
+    });
+
+    test('an instance that stops while its volume is copied harms neither', async () => {
+      const id = await make(256 * MIB);
+      const instance = await use(id);
+      for (const milliseconds of [0, 20, 40, 80]) {
+        await instance.sh('dd if=/dev/urandom of=/data/x bs=1M count=100; sync');
+        const snap = `snap-${id}-${milliseconds}`;
+        snapshots.add(snap);
+        const copied = driver.ensureSnapshot({ id: snap, volumeId: id }, signal).then(
+          () => 'copied',
+          (error: { code: string }) => error.code,
+        );
+        await new Promise((resolve) => setTimeout(resolve, milliseconds));
+        await instance.stop();
+        expect(['copied', 'busy']).toContain(await copied);
+        await instance.start();
+        expect(await instance.sh('timeout 5 sh -c "echo y >/data/y; sync"')).toMatchObject({ code: 0 });
+      }
+    });
+
     test('growth that a kill interrupted is ended by the next ensure or attach', async () => {
       const marker = (id: string): string => join(installation.client.dataDir, 'volumes', `${id}.growing`);
       for (const step of ['ensure', 'attach'] as const) {
