@@ -1,4 +1,5 @@
 // Images on a real engine: what instances have written stands in its store too, and is nobody's image.
+import { execFileSync } from 'node:child_process';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -8,9 +9,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DockerImage } from './image.ts';
 import { filesRepository } from './lifecycle.ts';
 import { dockerMissing, TestInstallation } from './testbench.ts';
+import { installed } from './tools.ts';
 
 const signal = new AbortController().signal;
 const missing = await dockerMissing();
+const compressors = await Promise.all(['xz', 'bzip2', 'gzip', 'zstd'].map(async (program) => ((await installed(program)) ? [program] : []))).then((found) =>
+  found.flat(),
+);
 
 /** An archive as `docker save` writes it, with these names for an image that is not even in it. */
 async function saved(...tags: string[]): Promise<Readable> {
@@ -51,6 +56,19 @@ describe.skipIf(missing !== undefined)(`images with Docker${missing === undefine
       expect((await driver.list()).flatMap(({ references }) => references).filter((reference) => reference.includes(repository))).toEqual([]);
     },
   );
+
+  test.each(compressors)('what docker save wrote is that image still after %s', async (program) => {
+    const busybox = installation.client.docker.getImage('busybox');
+    const archive = await buffer((await busybox.get()) as Readable);
+    const name = `acme/${repository.slice(repository.lastIndexOf('/') + 1)}:${program}`;
+    try {
+      const imported = await driver.import(name, Readable.from([execFileSync(program, ['-c'], { input: archive, maxBuffer: 2 * archive.length })]), { signal });
+      expect(imported.reference).toBe(name);
+      expect(imported.references).toContain('busybox:latest');
+    } finally {
+      await driver.remove(name);
+    }
+  });
 
   test('what an import of a killed process left on disk goes with the next start', async () => {
     const { dataDir } = installation.client;

@@ -2,7 +2,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
@@ -15,6 +15,7 @@ import { type DockerClient, LABEL_ID, messageOf, statusOf, translate, unlessAbse
 import { FILES_REPOSITORY } from './lifecycle.ts';
 import { drainProgress, type ProgressLine } from './progress.ts';
 import { awayReport, engineInfo } from './report.ts';
+import { installed, outputOf } from './tools.ts';
 
 /** `docker save` writes this beside the layers; a root file system has it only by accident. */
 const MANIFEST = 'manifest.json';
@@ -253,24 +254,34 @@ function pullError(error: unknown, name: string): DriverError {
   return translate(cause, `Could not pull ${name}`);
 }
 
-/** The archive as the engine takes it: older ones know no zstd, so that is undone here; gzip, bzip2 and xz they undo themselves. */
+/** The archive as a tar, whatever it was compressed with: older engines know no zstd, and the names in it must be read here too. */
 async function openArchive(path: string): Promise<Readable> {
-  const [first, second] = await firstBytes(path);
+  const start = (await firstBytes(path)).toString('latin1');
+  if (start.startsWith('\xfd7zXZ')) return unpackedBy('xz', 'xz-utils', path);
+  if (start.startsWith('BZh')) return unpackedBy('bzip2', 'bzip2', path);
   const file = createReadStream(path);
-  if (first !== 0x28 || second !== 0xb5) return file;
-  const plain = createZstdDecompress();
+  const plain = start.startsWith('\x1f\x8b') ? createGunzip() : start.startsWith('\x28\xb5\x2f\xfd') ? createZstdDecompress() : undefined;
+  if (plain === undefined) return file;
   pipeline(file, plain).catch((error: Error) => plain.destroy(error));
   return plain;
 }
 
-/** Looks for an image archive's manifest among the names in a tar. Of one compressed by xz or bzip2 the names are not ours to read: it counts as a root file system. */
+/** Node reads neither of the two. */
+async function unpackedBy(program: string, debianPackage: string, path: string): Promise<Readable> {
+  if (!(await installed(program))) {
+    throw new DriverError('unavailable', `The archive is compressed with ${program}, which is not installed on this machine`, {
+      hint: `sudo apt-get install ${debianPackage}`,
+    });
+  }
+  return outputOf(program, ['--decompress', '--stdout', '--', path]);
+}
+
+/** Looks for an image archive's manifest among the names in a tar. */
 async function isSaved(path: string): Promise<boolean> {
-  const [first, second] = await firstBytes(path);
-  if (first === undefined) throw new DriverError('bad_spec', 'The archive is empty');
-  if ((first === 0xfd && second === 0x37) || (first === 0x42 && second === 0x5a)) return false;
+  if ((await firstBytes(path)).length === 0) throw new DriverError('bad_spec', 'The archive is empty');
   const extract = tar.extract();
   const archive = await openArchive(path);
-  const piped = pipeline(archive, first === 0x1f && second === 0x8b ? createGunzip() : new PassThrough(), extract);
+  const piped = pipeline(archive, extract);
   // The loop meets the same failure; without this line it would also be an unhandled rejection.
   piped.catch(() => extract.destroy());
   try {

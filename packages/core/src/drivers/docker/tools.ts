@@ -1,4 +1,5 @@
 // The host's own programs (nft, losetup, mkfs.ext4, …), always by argument list, never through a shell.
+import type { Readable } from 'node:stream';
 import { ExecaError, execa } from 'execa';
 import { DriverError } from '../../kernel/errors.ts';
 
@@ -39,6 +40,10 @@ export async function run(program: string, args: readonly string[], options: Too
     throw explain(program, error);
   }
 }
+
+/** What a program writes, as it comes. Fails when the program does; destroying it ends the program. */
+export const outputOf = (program: string, args: readonly string[]): Readable =>
+  execa(program, args, { env: { PATH, LC_ALL: 'C' }, stdin: 'ignore', buffer: { stdout: false }, forceKillAfterDelay: 2_000 }).readable();
 
 function explain(program: string, error: ExecaError): DriverError {
   if (error.code === 'ENOENT') return new DriverError('unavailable', `The program ${program} is not installed`, { cause: error });

@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import { type Driver, port } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
+import { nearest } from '../../kernel/near.ts';
 
 export interface ImageObserved {
   /** The first of its references, normalised: `alpine:3.20`, `ghcr.io/acme/app:1`. */
@@ -32,13 +33,39 @@ export interface ImageDriver extends Driver {
    * Unknown to its registry: DriverError('bad_spec'); registry out of reach: DriverError('unavailable').
    */
   ensure(reference: string, options: { signal: AbortSignal; always?: boolean; onProgress?: (progress: ImageProgress) => void }): Promise<ImageObserved>;
-  /** Loads an archive: a root file system tar (gzip, xz or zstd allowed), or an image archive as written by `docker save`. */
+  /** Loads an archive: a root file system tar (gzip, bzip2, xz or zstd allowed), or an image archive as written by `docker save`. */
   import(reference: string, archive: Readable, options: { signal: AbortSignal; command?: string[] }): Promise<ImageObserved>;
   /** Absent: fine. In use: DriverError('busy') that says by what. */
   remove(reference: string): Promise<void>;
 }
 
 export const imagePort = port<ImageDriver>('image');
+
+/**
+ * `ensure` for a controller: a registry out of reach is a failure, told after a few tries; only a backend out of reach is waited for.
+ * A failure says which image of this machine was probably meant.
+ */
+export async function fetchImage(driver: ImageDriver, reference: string, options: Parameters<ImageDriver['ensure']>[1]): Promise<void> {
+  try {
+    await driver.ensure(reference, options);
+  } catch (error) {
+    if (!(error instanceof DriverError) || error.code === 'busy') throw error;
+    if (error.code === 'unavailable') await driver.ping(options.signal);
+    const near = nearest(reference, namesOf(await driver.list()));
+    throw new DriverError(
+      error.code === 'unavailable' ? 'failed' : error.code,
+      near === undefined ? error.message : `${error.message}; did you mean ${near}?`,
+      {
+        cause: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      },
+    );
+  }
+}
+
+/** Every name that an image can be asked for by. */
+export const namesOf = (images: readonly ImageObserved[]): string[] =>
+  images.flatMap(({ references }) => [...references, ...references.filter((name) => name.endsWith(':latest')).map((name) => name.slice(0, -':latest'.length))]);
 
 const REFERENCE =
   /^(?:[a-z0-9.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;

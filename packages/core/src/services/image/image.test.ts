@@ -50,6 +50,27 @@ test('unknown to its registry: failed with the reason, and a later pull tries ag
   expect(await b.ready(b.cloud.image.pull({ reference: 'acme/app:9' }))).toMatchObject({ state: 'available' });
 });
 
+test('a misspelt image is told beside the one that is here', async () => {
+  const clock = new ManualClock(1_000_000);
+  const drivers = memoryDrivers({ clock });
+  await using b = await bench({ clock, drivers });
+  await b.ended(b.cloud.image.pull({ reference: 'busybox' }));
+  drivers.faults.fail('image.ensure', 1, new DriverError('bad_spec', 'The registry knows no busyboks:latest'));
+  expect(await b.ended(b.cloud.instance.create({ name: 'web', image: 'busyboks' }))).toMatchObject({
+    state: 'failed',
+    error: { message: 'The registry knows no busyboks:latest; did you mean busybox?' },
+  });
+});
+
+test("what was sent and is no image is the sender's mistake", async () => {
+  const drivers = memoryDrivers();
+  await using b = await bench({ drivers });
+  drivers.faults.fail('image.import', 1, new DriverError('bad_spec', 'The archive is not a tar'));
+  const channel = await b.cloud.image.import({ reference: 'acme/app:1', command: 'httpd -f' });
+  channel.input.end('junk');
+  expect(await faultOf(channel.result)).toMatchObject({ code: 'invalid_input', message: 'The archive is not a tar' });
+});
+
 test('a pull under way is shown alike by get and list', async () => {
   const clock = new ManualClock(1_000_000);
   const drivers = memoryDrivers({ clock });

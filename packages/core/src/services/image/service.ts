@@ -6,7 +6,7 @@ import { pageOf } from '../../kernel/page.ts';
 import { type RowOf, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
 import { images } from './contract.ts';
-import { type ImageObserved, imagePort, isReference } from './driver.ts';
+import { fetchImage, type ImageObserved, imagePort, isReference, namesOf } from './driver.ts';
 
 type ImageRow = RowOf<typeof images>;
 
@@ -48,12 +48,7 @@ export const imageService = service(images, (context) => {
     }
     return isReference(target) ? driver.inspect(target) : undefined;
   };
-  const missing = async (target: string): Promise<Fault> =>
-    notFound(
-      'image',
-      target,
-      (await driver.list()).flatMap((image) => [...image.references, ...image.references.map((name) => name.replace(/:latest$/, ''))]),
-    );
+  const missing = async (target: string): Promise<Fault> => notFound('image', target, namesOf(await driver.list()));
 
   return {
     needs: [imagePort],
@@ -121,7 +116,10 @@ export const imageService = service(images, (context) => {
         const { reference, command } = call.input;
         const result = driver
           .import(reference, archive, { signal: AbortSignal.any([stop.signal, call.signal]), ...(command === undefined ? {} : { command }) })
-          .then((image) => view(image) as never);
+          .then((image) => view(image) as never)
+          .catch((error: unknown) => {
+            throw error instanceof DriverError && error.code === 'bad_spec' ? unfit(error) : error;
+          });
         const output = new PassThrough();
         const error = new PassThrough();
         const end = () => {
@@ -158,14 +156,7 @@ export const imageService = service(images, (context) => {
       async reconcile(row, { signal, progress, report }) {
         if (row.observed >= row.generation && row.state !== 'error') return;
         const always = (row.spec as { always?: boolean }).always === true;
-        try {
-          await driver.ensure(row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
-        } catch (error) {
-          // A registry out of reach is a failure, told after a few tries; only a backend out of reach is waited for.
-          if (!(error instanceof DriverError) || error.code !== 'unavailable') throw error;
-          await driver.ping(signal);
-          throw new DriverError('failed', error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
-        }
+        await fetchImage(driver, row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
         await report({ state: 'available', reason: null });
       },
       async remove(row) {
@@ -176,6 +167,13 @@ export const imageService = service(images, (context) => {
     },
   };
 });
+
+/** What was sent is no image: the sender's mistake, and no state of ours. */
+const unfit = (error: DriverError): Fault =>
+  new Fault('invalid_input', error.message, {
+    cause: error,
+    hint: error.hint ?? 'docker save busybox | cloud image import acme/busybox:1 --file -  # shows what fits',
+  });
 
 const asView = (row: ImageRow) => ({
   id: row.id,

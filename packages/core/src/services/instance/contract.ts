@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { action, channel, contract, crud, query, resource, stream } from '../../kernel/contract.ts';
-import { imageReference } from '../image/contract.ts';
-import { mountFrom, portFrom, splitWords } from './notation.ts';
+import { commandField, imageReference, withoutZero } from '../image/contract.ts';
+import { mountFrom, portFrom } from './notation.ts';
 
 export const Port = z.strictObject({
   hostAddress: z.union([z.ipv4(), z.ipv6()]).default('127.0.0.1').meta({ description: 'Address on the host' }),
@@ -27,14 +27,6 @@ const mountField = z
   .union([z.string(), Mount])
   .transform((value, context): z.input<typeof Mount> => mountFrom(value, (message) => context.addIssue(message)))
   .pipe(Mount);
-
-/** A program is given its arguments and variables as texts that end in a zero byte. */
-const withoutZero = z.string().refine((text) => !text.includes('\0'), 'a zero byte cannot be part of it');
-
-const commandField = z
-  .union([z.string(), z.array(z.string())])
-  .transform((value, context) => (typeof value === 'string' ? splitWords(value, (message) => context.addIssue(message)) : value))
-  .pipe(z.array(withoutZero).min(1));
 
 /** Linux starts no program with a longer one; the name goes off it. */
 const MOST_VARIABLE = 131_072 - 1024;

@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely';
 import { DriverError, Fault } from '../../kernel/errors.ts';
 import { type Controller, type Reconciliation, type RowOf, type ServiceContext, Unsuccessful, Waiting } from '../../kernel/service.ts';
-import { imagePort } from '../image/driver.ts';
+import { fetchImage, imagePort } from '../image/driver.ts';
 import { CATALOG } from '../instance-type/catalog.ts';
 import { sshKeys } from '../ssh-key/contract.ts';
 import { volumes } from '../volume/contract.ts';
@@ -91,17 +91,6 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       const why = reason === undefined ? '' : `: ${reason}`;
       if (state !== 'error') throw new Waiting(`waiting for the ${kind} ${name}${why}`, 1000);
       if (!stopping) throw new DriverError('failed', `The ${kind} ${name} is in error${why}`);
-    }
-  }
-
-  /** A registry out of reach is a failure, told after a few tries; only a backend out of reach is waited for. */
-  async function fetchImage(reference: string, { signal, progress }: Context): Promise<void> {
-    try {
-      await images.ensure(reference, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
-    } catch (error) {
-      if (!(error instanceof DriverError) || error.code !== 'unavailable') throw error;
-      await images.ping(signal);
-      throw new DriverError('failed', error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
     }
   }
 
@@ -212,7 +201,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
           await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' }, ...patch({ made: undefined }) } });
         }
         progress('looking for the image');
-        await fetchImage(row.spec.image, reconciliation);
+        await fetchImage(images, row.spec.image, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
       } else if (settled && spec.power === 'running' && !over && observed.power === 'stopped') {
         const next = await heal(row, observed, reconciliation);
         if (!next.start) return next.again;

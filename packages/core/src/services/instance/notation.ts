@@ -1,4 +1,4 @@
-// The short forms of the command line: `8080:80/udp`, `data:/data:ro`, `sleep 1h`. The API takes them too, beside the long ones.
+// The short forms of the command line: `8080:80/udp`, `data:/data:ro`. The API takes them too, beside the long ones.
 
 type Fail = (message: string) => void;
 
@@ -29,34 +29,4 @@ export function mountFrom<T extends object>(value: string | T, fail: Fail): T | 
     return { volume: '-', path: '/-', readOnly: false };
   }
   return { volume: groups['volume'], path: groups['path'], readOnly: groups['mode'] === 'ro' };
-}
-
-/** Words as a POSIX shell splits them: quotes and backslashes count, variables and operators do not. */
-export function splitWords(text: string, fail: Fail): string[] {
-  const words: string[] = [];
-  let word: string | undefined;
-  let quote: '"' | "'" | undefined;
-  for (let index = 0; index < text.length; index++) {
-    const character = text.charAt(index);
-    if (quote === "'") {
-      if (character === "'") quote = undefined;
-      else word += character;
-    } else if (character === '\\') {
-      const next = text.charAt(++index);
-      if (quote === '"' && !'"\\$`'.includes(next)) word = `${word ?? ''}\\${next}`;
-      else word = (word ?? '') + next;
-    } else if (quote === '"') {
-      if (character === '"') quote = undefined;
-      else word += character;
-    } else if (character === '"' || character === "'") {
-      quote = character;
-      word ??= '';
-    } else if (/\s/.test(character)) {
-      if (word !== undefined) words.push(word);
-      word = undefined;
-    } else word = (word ?? '') + character;
-  }
-  if (quote !== undefined) fail(`a ${quote} is not closed`);
-  if (word !== undefined) words.push(word);
-  return words;
 }
