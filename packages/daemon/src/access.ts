@@ -21,6 +21,9 @@ export const overSocket =
   (principal: Principal): Authenticate =>
   () => ({ principal, source: 'socket' });
 
+/** The command that makes the next call one with the token. */
+const TOKEN_HINT = `export CLOUD_TOKEN="$(cat <data directory>/${FILES.adminToken})"`;
+
 const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 /** The token's bearer, whatever the peer. Hashed first, so that the comparison takes the same time for every wrong token of every length. */
@@ -30,10 +33,10 @@ export function overTcp(principal: Principal, token: string): Authenticate {
     const bearer = /^Bearer +([\w\-.~+/=]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (bearer === undefined) {
       throw new Fault('unauthenticated', 'A call over TCP needs the header `Authorization: Bearer <token>`', {
-        hint: `the token is in the file ${FILES.adminToken} of the data directory`,
+        hint: TOKEN_HINT,
       });
     }
-    if (!timingSafeEqual(digest(bearer), expected)) throw new Fault('unauthenticated', 'This token is not valid here');
+    if (!timingSafeEqual(digest(bearer), expected)) throw new Fault('unauthenticated', 'This token is not valid here', { hint: TOKEN_HINT });
     return { principal, source: request.socket.remoteAddress ?? 'tcp' };
   };
 }

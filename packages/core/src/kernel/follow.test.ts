@@ -89,6 +89,11 @@ test('filters: one thing by name or id, a kind, a type; nonsense is refused with
   expect(await names({ type: 'plain.creat' })).toEqual([]);
   await b.cloud.image.pull({ reference: 'ghcr.io/acme/app:1' });
   expect(await names({ resource: 'image/ghcr.io/acme/app:1', type: 'image.created' })).toEqual(['ghcr.io/acme/app:1']);
+  expect(await faultOf(b.cloud.event.list({ resource: 'plian/a' }))).toMatchObject({
+    code: 'invalid_input',
+    message: 'resource: there is no resource "plian"; did you mean plain?',
+  });
+  expect(await faultOf(b.cloud.event.list({ type: 'plian.*' }))).toMatchObject({ code: 'invalid_input', details: [{ path: 'type' }] });
   expect(await faultOf(b.cloud.event.list({ type: '*.created' }))).toMatchObject({ code: 'invalid_input', details: [{ path: 'type' }] });
 });
 

@@ -102,6 +102,10 @@ test('problems in words, each with its path', async () => {
     'imgae: there is no such field; did you mean image?',
     'evn: there is no such field; did you mean env?',
   ]);
+  expect(await problems(vpc.update('x', { cidr: '10.0.0.0/16', nmae: 'y' } as never))).toEqual([
+    'cidr: it is set when the VPC is created; update cannot change it',
+    'nmae: there is no such field',
+  ]);
   expect(await create({ stopTimeout: '10' })).toEqual(['stopTimeout: give a number']);
   expect(await create({ stopTimeout: 1.5 })).toEqual(['stopTimeout: give an integer']);
   expect(await create({ stopTimeout: 99_999 })).toEqual(['stopTimeout: give 3600 or less']);

@@ -70,6 +70,7 @@ export class Kernel implements Core {
       installation: options.installation,
       version: options.version,
       startedAt,
+      resources: options.definitions.map(({ contract }) => contract.resource.name),
       drivers: options.drivers,
       driver: (port) => {
         const driver = options.drivers[port.name];
@@ -167,7 +168,7 @@ export class Kernel implements Core {
     const { bound, operation, refs } = findOperation(this.#bound, invocation, inside);
     const { principal } = invocation;
     if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'set CLOUD_TOKEN, or use the Unix socket' });
-    const input = validate(operation, invocation.input);
+    const input = validate(operation, invocation.input, bound.contract.resource);
     if (operation.target && (invocation.target === undefined || invocation.target === '')) {
       throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, {
         details: [{ path: invocation.service, message: 'give its name or id' }],

@@ -171,6 +171,8 @@ export interface ServiceContext {
   driver<D extends Driver>(port: Port<D>): D;
   /** All drivers, by port name. */
   readonly drivers: Readonly<Record<string, Driver>>;
+  /** Names of all resources, as events and operations say them. */
+  readonly resources: readonly string[];
   /** Calls as the system in a tenant, each in a transaction of its own. */
   client<C extends Contracts>(tenantId: string, contracts: C): Client<C>;
   /** Reads across rows, for services that show the kernel's own tables. */

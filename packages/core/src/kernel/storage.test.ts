@@ -122,7 +122,7 @@ test('a holder that is killed leaves no lock behind', async () => {
     process.execPath,
     [
       '-e',
-      `import(${JSON.stringify(lock)}).then(({ lockDataDir }) => { lockDataDir(${JSON.stringify(dataDir)}); process.stdout.write('held'); setInterval(() => {}, 1000); })`,
+      `import(${JSON.stringify(lock)}).then(({ lockDataDir }) => { const lock = lockDataDir(${JSON.stringify(dataDir)}); process.stdout.write('held'); setInterval(() => lock, 1000); })`,
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );

@@ -1,17 +1,18 @@
 // Strict parsing of inputs, and problems in words: which field, what would be right, and the field that was probably meant.
 import { z } from 'zod';
-import { type Operation, unwrap } from './contract.ts';
+import { type Operation, type Resource, unwrap } from './contract.ts';
 import { Fault, type FieldProblem } from './errors.ts';
 import { nearest } from './near.ts';
 import { objectInside } from './resolve.ts';
+import { words } from './words.ts';
 
-export function validate(operation: Operation, input: unknown): Record<string, unknown> {
+export function validate(operation: Operation, input: unknown, of?: Resource): Record<string, unknown> {
   const result = operation.input.safeParse(input ?? {}, { reportInput: true });
   const lost = lostKeys(input);
   if (result.success && lost.length === 0) return result.data as Record<string, unknown>;
   const problems: FieldProblem[] = [...lost];
   const issues = result.error?.issues ?? [];
-  for (const issue of issues.slice(0, MOST_PROBLEMS)) collect(issue, [], operation, problems);
+  for (const issue of issues.slice(0, MOST_PROBLEMS)) collect(issue, [], operation, problems, operation.standard === 'update' ? of : undefined);
   const first = problems[0] as FieldProblem;
   const all = Math.max(problems.length, issues.length);
   problems.splice(MOST_PROBLEMS);
@@ -30,11 +31,16 @@ function lostKeys(input: unknown): FieldProblem[] {
     .map(([field]) => ({ path: `${field}.__proto__`, message: 'choose another key; this one cannot be kept' }));
 }
 
-function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[]): void {
+/** `changed`: the resource of which the operation changes one. */
+function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[], changed?: Resource): void {
   const path = [...before, ...issue.path].map(String);
   if (issue.code === 'unrecognized_keys') {
     for (const key of issue.keys) {
       if (problems.length > MOST_PROBLEMS) return;
+      if (path.length === 0 && changed !== undefined && (key === 'name' || key in changed.spec)) {
+        problems.push({ path: key, message: `it is set when the ${words(changed.name)} is created; update cannot change it` });
+        continue;
+      }
       const near = nearest(key, fieldsAt(operation, path));
       problems.push({ path: [...path, key].join('.'), message: `there is no such field${near === undefined ? '' : `; did you mean ${near}?`}` });
     }

@@ -1,6 +1,7 @@
 // Events: the log that row writes append to, listed and followed.
 import type { z } from 'zod';
 import { Fault } from '../../kernel/errors.ts';
+import { nearest } from '../../kernel/near.ts';
 import { service } from '../../kernel/service.ts';
 import { type Event, events } from './contract.ts';
 
@@ -12,6 +13,20 @@ interface Filter {
 }
 
 export const eventService = service(events, (context) => {
+  const known = (field: 'resource' | 'type', kind: string): void => {
+    if (context.resources.includes(kind)) return;
+    const near = nearest(kind, context.resources);
+    const message = `there is no resource ${JSON.stringify(kind)}; ${near === undefined ? `use ${context.resources.join(', ')}` : `did you mean ${near}?`}`;
+    throw new Fault('invalid_input', `${field}: ${message}`, { details: [{ path: field, message }] });
+  };
+  /** A misspelt filter would look like a cloud in which nothing happens. */
+  const check = ({ resource, type }: Omit<Filter, 'tenantId'>): void => {
+    if (resource !== undefined) known('resource', resource.split('/', 1)[0] as string);
+    if (type?.replace(/\*$/, '').includes('*')) {
+      throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
+    }
+    if (type?.includes('.')) known('type', type.split('.', 1)[0] as string);
+  };
   const page = async (filter: Filter, options: { after?: number | undefined; newest?: number; limit?: number }): Promise<EventView[]> => {
     let query = context.db.selectFrom('event').selectAll().where('tenant', '=', filter.tenantId);
     if (filter.resource !== undefined) {
@@ -25,8 +40,6 @@ export const eventService = service(events, (context) => {
     if (filter.type !== undefined) {
       const pattern = filter.type;
       const start = pattern.replace(/\*$/, '');
-      if (start.includes('*'))
-        throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
       query = start === pattern ? query.where('type', '=', pattern) : query.where('type', '>=', start).where('type', '<', `${start}\u{10ffff}`);
     }
     if (options.after !== undefined) query = query.where('id', '>', options.after as never);
@@ -61,11 +74,13 @@ export const eventService = service(events, (context) => {
     handlers: {
       async list(call) {
         const { since, limit, ...filter } = call.input;
+        check(filter);
         // With `since` it goes on from there, so that a caller can read page by page and miss nothing.
         return { items: await page({ tenantId: call.tenantId, ...filter }, since === undefined ? { newest: limit } : { after: since, limit }) };
       },
       async *watch(call) {
         const { since, ...filter } = call.input;
+        check(filter);
         let changed = true;
         let wake: (() => void) | undefined;
         const stop = context.onCommit((committed) => {

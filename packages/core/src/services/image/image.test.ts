@@ -86,7 +86,11 @@ test('a pull under way is shown alike by get and list', async () => {
 test('an image in use stays, and it is said by what', async () => {
   await using b = await bench();
   await b.ready(b.cloud.instance.create({ name: 'web', image: 'busybox' }));
-  expect(await faultOf(b.cloud.image.delete('busybox'))).toMatchObject({ code: 'conflict', message: expect.stringContaining('web') });
+  expect(await faultOf(b.cloud.image.delete('busybox'))).toMatchObject({
+    code: 'conflict',
+    message: 'The image busybox:latest is in use by instance web',
+    hint: 'cloud instance delete web',
+  });
 });
 
 test('import takes an archive and answers with the image', async () => {

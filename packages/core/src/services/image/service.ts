@@ -3,10 +3,11 @@ import { PassThrough, Writable } from 'node:stream';
 import type { Channel } from '../../kernel/channel.ts';
 import { DriverError, Fault } from '../../kernel/errors.ts';
 import { pageOf } from '../../kernel/page.ts';
-import { type RowOf, service } from '../../kernel/service.ts';
+import { type Preparation, type RowOf, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
+import { instances } from '../instance/contract.ts';
 import { images } from './contract.ts';
-import { fetchImage, type ImageObserved, imagePort, isReference, namesOf } from './driver.ts';
+import { fetchImage, type ImageObserved, imagePort, isReference, namesOf, normaliseReference } from './driver.ts';
 
 type ImageRow = RowOf<typeof images>;
 
@@ -58,7 +59,9 @@ export const imageService = service(images, (context) => {
         const present = await find(target);
         if (present !== undefined) {
           const reference = isReference(target) && present.references.includes(withTag(target)) ? target : present.reference;
-          await driver.remove(reference);
+          await driver.remove(reference).catch(async (error: unknown) => {
+            throw error instanceof DriverError && error.code === 'busy' ? await inUse(error, present, call) : error;
+          });
           Object.assign(call.input, { removed: { id: idOf(present.digest), name: withTag(reference) } } satisfies Removed);
         } else if ((await call.client({ image: images }).image.get(target)).state === 'available') throw await missing(target);
       },
@@ -167,6 +170,26 @@ export const imageService = service(images, (context) => {
     },
   };
 });
+
+/** The refusal by the names of the tenant's instances, where they are what uses it; a backend knows them by other names. */
+async function inUse(error: DriverError, image: ImageObserved, call: Pick<Preparation<typeof images, object>, 'client'>): Promise<Error> {
+  const { instance } = call.client({ instance: instances });
+  const users: string[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await instance.list({ cursor, limit: 1000 });
+    users.push(...page.items.filter((one) => image.references.includes(normaliseReference(one.image))).map(({ name }) => name));
+    cursor = page.cursor;
+    if (cursor === undefined) break;
+  }
+  const [first] = users;
+  if (first === undefined) return error;
+  const more = users.length > 5 ? ` and ${users.length - 5} others` : '';
+  return new Fault('conflict', `The image ${image.reference} is in use by instance ${users.slice(0, 5).join(', ')}${more}`, {
+    cause: error,
+    details: { usedBy: users.slice(0, 20).map((name) => ({ resource: 'instance', name })) },
+    hint: `cloud instance delete ${first}`,
+  });
+}
 
 /** What was sent is no image: the sender's mistake, and no state of ours. */
 const unfit = (error: DriverError): Fault =>
