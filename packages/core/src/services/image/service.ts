@@ -76,13 +76,16 @@ export const imageService = service(images, (context) => {
           cursor = page.cursor;
           if (cursor === undefined) break;
         }
-        const byName = new Map(rows.map((row) => [row.name, row]));
+        const byName = new Map(rows.map((row) => [normaliseReference(row.name), row]));
         const shown = new Set<string>();
-        const items = present.map((image): ReturnType<typeof view> | ReturnType<typeof asView> => {
-          const row = image.references.map((name) => byName.get(name)).find((found) => found !== undefined);
-          if (row !== undefined) shown.add(row.id);
-          return view(image, row);
-        });
+        // Each name by itself, as it is asked for and deleted; what content they share stands in `references`.
+        const items = present.flatMap((image) =>
+          image.references.map((reference): ReturnType<typeof view> | ReturnType<typeof asView> => {
+            const row = byName.get(reference);
+            if (row !== undefined) shown.add(row.id);
+            return view({ ...image, reference }, row);
+          }),
+        );
         for (const row of rows) if (!shown.has(row.id) && row.state !== 'available') items.push(asView(row));
         return pageOf(items, ({ name, id }) => `${name} ${id}`, call.input) as never;
       },
