@@ -215,7 +215,7 @@ export class TestCloud implements AsyncDisposable {
         const { items } = await kind.list({ limit: 1000 });
         await Promise.all(
           items.map(({ id }) =>
-            kind.delete(id, {}, { wait: true, timeout: 60_000 }).catch((error: unknown) => {
+            kind.delete(id, {}, { wait: true, timeout: 20_000 }).catch((error: unknown) => {
               if (!isFault(error, 'not_found')) problems.push(error);
             }),
           ),

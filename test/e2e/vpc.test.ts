@@ -76,7 +76,7 @@ describe.skipIf(missing !== undefined)(`VPCs on Docker${missing === undefined ? 
           ]);
           expect(tries, `${from.name} to ${to.name}`).toEqual(['', '', '', '']);
           expect(await pings(from, to.address), `${from.name} pings ${to.name}`).toBe(false);
-          const { output } = await run(from.id, `nslookup ${to.name} 2>&1; nslookup ${to.name}.${to.vpc} 2>&1`);
+          const { output } = await run(from.id, `timeout 2 nslookup ${to.name} 2>&1`);
           expect(output).not.toContain(to.address);
         }),
       );
