@@ -273,6 +273,9 @@ describe.skipIf(missing !== undefined)(`instances on Docker${missing === undefin
       `${names.length + 2}\n755\nplain\n`,
     );
     await cloud.ok('instance', 'cp', 'files:/copied', join(cloud.folder, 'back'));
+    await cloud.sh('files', 'ln -s /copied/link2 /tmp/one; ln -s "sub dir/link" /copied/link2');
+    await cloud.ok('instance', 'cp', 'files:/tmp/one', join(cloud.folder, 'behind'));
+    expect(readFileSync(join(cloud.folder, 'behind'), 'utf8')).toBe('content of plain');
     for (const name of names) expect(readFileSync(join(cloud.folder, 'back', 'sub dir', name), 'utf8')).toBe(`content of ${name}`);
     expect(Buffer.compare(readFileSync(join(cloud.folder, 'back', 'big')), big)).toBe(0);
     await cloud.ok('instance', 'cp', join(from, 'sub dir', 'quo"te\'s'), 'files:/tmp/renamed');

@@ -1,6 +1,6 @@
 // What a transcript does not show: terminals, signals, pipes, settings, the life of the daemon.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Cloud, has } from './cloud.ts';
@@ -156,6 +156,9 @@ describe('in a pipe', () => {
     expect(await succeed(['web:/srv/c.txt', '-'])).toBe('from a pipe');
     await succeed(['site', 'web:/srv']);
     expect(await succeed(['web:/srv/site/b.txt', '-'])).toBe('text');
+    symlinkSync('b.txt', join(folder, 'link'));
+    await succeed(['site/link', 'web:/srv/followed']);
+    expect(await succeed(['web:/srv/followed', '-'])).toBe('text');
   });
 });
 

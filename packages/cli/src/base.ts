@@ -114,7 +114,7 @@ function flagFor(command: Command, path: string): string {
   const [field = '', ...rest] = path.split('.');
   const positional = command.positionals.find((one) => one.field === field);
   if (positional !== undefined) return `<${positional.label}>: `;
-  const flag = command.flags.find((one) => one.field === field);
+  const flag = command.flags.find((one) => (one.field ?? one.name) === field);
   if (flag === undefined) return `${path}: `;
   // The place in a list helps only where the command line has several; keys of maps always do.
   const place = rest.filter((part) => !/^\d+$/.test(part)).join('.');

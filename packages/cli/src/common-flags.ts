@@ -10,7 +10,7 @@ export const COMMON: Readonly<Record<string, Flag>> = {
   header: { name: 'no-header', type: 'boolean', description: 'Leave out the line of column names' },
   watch: { name: 'watch', type: 'boolean', description: 'Go on and show changes, until Ctrl-C' },
   wait: { name: 'no-wait', type: 'boolean', description: 'Return as soon as the change is accepted' },
-  'wait-timeout': { name: 'wait-timeout', type: 'string', description: 'Wait at most so long; default 10m', example: '90s or 5m' },
+  'wait-timeout': { name: 'wait-timeout', type: 'string', seconds: true, description: 'Wait at most so long; default 10m', example: '90s or 5m' },
   yes: { name: 'yes', char: 'y', type: 'boolean', description: 'Ask nothing: delete, and restart where that is needed' },
   'dry-run': { name: 'dry-run', type: 'boolean', description: 'Check and show what would be sent, change nothing' },
   from: { name: 'from', type: 'string', description: 'Read fields from this YAML or JSON file (- for standard input); flags win', example: 'web.yaml' },

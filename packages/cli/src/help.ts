@@ -113,6 +113,7 @@ export function valueText(flag: Flag): string {
   if (flag.type === 'map') return '<key=value>';
   if (flag.ref !== undefined) return `<${flag.ref}>`;
   if (flag.file) return '<text|@file|->';
+  if (flag.seconds) return '<duration>';
   return flag.type === 'integer' || flag.type === 'number' ? '<n>' : flag.type === 'json' ? '<json>' : flag.values === undefined ? '<text>' : '<word>';
 }
 
@@ -132,7 +133,7 @@ function flagLines(flags: readonly Flag[]): string[] {
 
 export function flagMeaning(flag: Flag): string {
   const facts = [
-    ...(flag.values === undefined || (flag.description ?? '').includes(flag.values.at(-1) as string) ? [] : [`one of ${flag.values.join(', ')}`]),
+    ...(flag.values === undefined || flag.values.every((value) => flag.description?.includes(value)) ? [] : [`one of ${flag.values.join(', ')}`]),
     ...(flag.minimum !== undefined && flag.maximum !== undefined ? [`${flag.minimum} to ${flag.maximum}`] : []),
     ...(flag.many ? ['may be repeated'] : []),
     ...(flag.default === undefined ? [] : [`default ${String(flag.default)}`]),

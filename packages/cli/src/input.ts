@@ -63,7 +63,11 @@ export async function inputOf(words: Words): Promise<Input> {
     input[found.field] = null;
   }
   if (command.operation?.restarts && isSet(words, 'yes')) input['allowRestart'] = true;
-  const missing = command.flags.filter((one) => one.required && (one.field === undefined ? !words.flags.has(one.name) : input[one.field] === undefined));
+  // A file may have misspelt the very field that is missing: then the daemon names both.
+  const whole = from === undefined || isSet(words, 'dry-run');
+  const missing = command.flags.filter(
+    (one) => (whole || one.field === undefined) && one.required && (one.field === undefined ? !words.flags.has(one.name) : input[one.field] === undefined),
+  );
   for (const one of missing)
     problems.push({ path: one.field ?? one.name, message: `give ${one.type === 'integer' || one.type === 'number' ? 'a number' : 'a value'}; it is required` });
   if (problems.length > 0) {
@@ -96,7 +100,7 @@ export function valueOf(one: Flag, values: readonly string[], problems: FieldPro
 
 function scalar(
   type: FlagType,
-  bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values'>,
+  bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values' | 'seconds'>,
   text: string,
   field: string,
   problems: FieldProblem[],
@@ -106,11 +110,13 @@ function scalar(
       return text === 'true';
     case 'integer':
     case 'number': {
-      const value = Number(text);
+      const value = bounds.seconds ? secondsOf(text) : Number(text);
       if (text.trim() === '' || !Number.isFinite(value) || (type === 'integer' && !Number.isInteger(value))) {
         problems.push({
           path: field,
-          message: `"${text}" is not ${type === 'integer' ? 'a whole number' : 'a number'}${bounds.example === undefined ? '' : `, for example ${bounds.example}`}`,
+          message: bounds.seconds
+            ? `"${text}" is not a number of seconds, nor a duration such as 90s or 5m`
+            : `"${text}" is not ${type === 'integer' ? 'a whole number' : 'a number'}${bounds.example === undefined ? '' : `, for example ${bounds.example}`}`,
         });
       } else if (bounds.minimum !== undefined && value < bounds.minimum) problems.push({ path: field, message: `give ${bounds.minimum} or more` });
       else if (bounds.maximum !== undefined && value > bounds.maximum) problems.push({ path: field, message: `give ${bounds.maximum} or less` });
@@ -160,17 +166,24 @@ async function fieldsFrom(path: string): Promise<Record<string, unknown>> {
   try {
     value = parse(text);
   } catch (error) {
-    throw usage(`--from: ${path} is not valid YAML: ${(error as Error).message}`);
+    throw usage(`--from: ${path} is not valid YAML: ${(error as Error).message.split(':\n', 1)[0]}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw usage(`--from: ${path} does not hold fields (key: value)`);
   return value as Record<string, unknown>;
 }
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/;
 
 /** `90s`, `5m`, or seconds. Milliseconds. */
 export function duration(text: string, name: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const match = DURATION.exec(text);
   if (match === null) throw usage(`--${name}: "${text}" is not a duration such as 90s or 5m`);
   return Number(match[1]) * (UNITS[match[2] ?? 's'] as number);
+}
+
+/** The same in seconds; what is no duration is read as a number, negative ones among them. */
+function secondsOf(text: string): number {
+  const match = DURATION.exec(text);
+  return match?.[2] === undefined ? Number(text) : (Number(match[1]) * (UNITS[match[2]] as number)) / 1000;
 }

@@ -4,7 +4,7 @@ import { run } from '@oclif/core';
 import { nearest } from '@thecloud/core/contracts';
 import { usage } from './base.ts';
 import { setRest } from './oclif-commands.ts';
-import type { Command } from './table.ts';
+import { type Command, findCommand } from './table.ts';
 import { flagsOf } from './words.ts';
 
 const root = fileURLToPath(new URL(import.meta.url.includes('/bundle/') ? '../..' : '..', import.meta.url));
@@ -38,6 +38,8 @@ function unknownFlag(word: string, command: Command): Error {
         known.map((one) => one.slice(2)),
       ) ?? begins(name.slice(2), known))
     : undefined;
+  const atCreation = command.operation?.standard === 'update' && findCommand(`${command.group} create`)?.flags.some((one) => `--${one.name}` === name);
+  if (atCreation) return usage(`${name} is set by \`cloud ${command.group} create\`; \`cloud ${command.id}\` cannot change it`, `cloud ${command.id} --help`);
   const hint = command.passThrough ? `what belongs to the program goes after --: cloud ${command.id} web -- ls -l` : `cloud ${command.id} --help`;
   return usage(`\`cloud ${command.id}\` has no flag ${name}${near === undefined ? '' : `. Did you mean --${near}?`}`, hint);
 }

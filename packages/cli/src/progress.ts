@@ -14,7 +14,7 @@ export class Progress {
   readonly #began = Date.now();
   #title: string;
   #text = '';
-  #said = '';
+  readonly #said = new Set<string>();
   #frame = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -55,8 +55,9 @@ export class Progress {
 
   #line(): void {
     const line = this.#text === '' ? this.#title : `${this.#title}: ${this.#text}`;
-    if (line === this.#said) return;
-    this.#said = line;
+    // What comes again and again (a retry, a step of it) is said once.
+    if (this.#said.has(line)) return;
+    this.#said.add(line);
     err(`${line}\n`);
   }
 

@@ -1,7 +1,7 @@
 // Runs a command of the table: send, wait, print. The same code whichever parser read the words.
 import { Fault } from '@thecloud/core/contracts';
 import { confirm, someoneIsThere } from './ask.ts';
-import { Exit, err, out, tell } from './base.ts';
+import { Exit, err, out, tell, usage } from './base.ts';
 import { duration, inputOf } from './input.ts';
 import { nameOf, printList, printOne, structured } from './print/index.ts';
 import { printable } from './print/printable.ts';
@@ -64,10 +64,13 @@ async function printItems(words: Words, remote: Remote, answer: { items: Row[]; 
   if (answer.cursor !== undefined && !quiet && output !== 'json' && output !== 'yaml') err(`There are more: --cursor ${answer.cursor}\n`);
 }
 
-/** `/v1/ssh-keys/{…}` → `ssh keys`, and what they were looked for by. */
+/** `ssh-keys` → `SSH keys`, as sentences say it. */
+const nounOf = (name: string): string => name.replace(/^(ssh|vpc)/, (letters) => letters.toUpperCase()).replaceAll('-', ' ');
+
+/** `/v1/ssh-keys/{…}` → `SSH keys`, and what they were looked for by. */
 const pluralOf = (path: string, input: Row): string => {
   const filter = input['label'];
-  return `${(path.split('/')[2] ?? 'items').replaceAll('-', ' ')}${Array.isArray(filter) ? ` with ${filter.join(' and ')}` : ''}`;
+  return `${nounOf(path.split('/')[2] ?? 'items')}${Array.isArray(filter) ? ` with ${filter.join(' and ')}` : ''}`;
 };
 
 /** All pages, unless the caller asked for one. */
@@ -90,12 +93,15 @@ export async function listAll(
 
 async function write(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
   const operation = words.command.operation as OperationSpec;
+  if (operation.standard === 'update' && Object.keys(input).length === 0) {
+    throw usage('Nothing to change: give at least one field', `cloud ${words.command.id} --help`);
+  }
   if (isSet(words, 'dry-run')) {
     await (await import('./dry-run.ts')).dryRun(words.command, remote, targets, input);
     return 0;
   }
   if (operation.destructive && !isSet(words, 'yes') && someoneIsThere()) {
-    await confirm(`${capital(operation.name)} ${operation.resource} ${targets.join(', ')}?`);
+    await confirm(`${capital(operation.name)} ${targets.length > 1 ? pluralOf(operation.path, {}) : nounOf(operation.resource)} ${targets.join(', ')}?`);
   }
   if (targets.length <= 1) {
     const answer = await writeOne(words, remote, targets[0], input);
@@ -187,6 +193,9 @@ async function refreshed(remote: Remote, resource: string, id: string, accepted:
   }
 }
 
+/** Of these the state itself says what they have done. */
+const TOLD_BY_STATE = new Set(['start', 'stop', 'restart', 'pause', 'resume', 'pull']);
+
 const showsResource = ({ standard, form }: OperationSpec): boolean => standard === 'create' || standard === 'update' || form !== 'resource';
 
 /** create and update show the resource; other changes say in a line what it is now. */
@@ -200,5 +209,6 @@ async function printWritten(words: Words, remote: Remote, answer: unknown): Prom
   }
   if (operation.async && isSet(words, 'no-wait')) return out(`${operation.resource} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
   if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);
-  out(`${operation.resource} ${nameOf(row)} is ${printable(String(row['state']))}\n`);
+  const told = TOLD_BY_STATE.has(operation.name) || row['state'] === 'error';
+  out(`${operation.resource} ${nameOf(row)} ${told ? `is ${printable(String(row['state']))}` : done(kebabOf(operation.name))}\n`);
 }

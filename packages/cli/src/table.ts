@@ -25,6 +25,8 @@ export interface Flag {
   example?: string;
   /** Values are names of this resource. */
   ref?: string;
+  /** A number of seconds: `5m` is understood. */
+  seconds?: true;
   /** Takes `@path`, or `-` for standard input. */
   file?: true;
   hidden?: true;

@@ -166,6 +166,7 @@ export const handWritten: readonly HandWritten[] = [
     ],
     examples: [
       ['instance ssh vm', ''],
+      ['instance ssh vm --identity laptop', 'with a key of `cloud ssh-key create laptop --generate`'],
       ['instance ssh vm --user debian -- uptime', ''],
     ],
   },
@@ -192,10 +193,10 @@ export const handWritten: readonly HandWritten[] = [
     module: 'instance-cp',
     summary: 'Copy files to or from an instance',
     description:
-      'One side is instance:/path. Directories are copied with all that is in them, with modes and times. - is standard input or output, for one file.',
+      'One side is instance:/path. Directories are copied with all that is in them, with modes and times; a symbolic link that is named itself is followed. `-` is standard input or output, for one file.',
     positionals: [
-      word('source', 'Path here, instance:/path there, or -', { ref: 'instance' }),
-      word('destination', 'Path here, instance:/path there, or -', { ref: 'instance' }),
+      word('source', 'Path here, instance:/path there, or `-`', { ref: 'instance' }),
+      word('destination', 'Path here, instance:/path there, or `-`', { ref: 'instance' }),
     ],
     examples: [
       ['instance cp site web:/www', 'a directory'],
@@ -211,6 +212,7 @@ export const handWritten: readonly HandWritten[] = [
     moreFlags: [{ name: 'file', char: 'f', type: 'string', required: true, description: 'The archive, or - for standard input' }],
     examples: [
       ['image import acme/base:1 --file rootfs.tar.gz', ''],
+      ['image import acme/base:1 --file rootfs.tar.gz --command "httpd -f"', 'and what it runs'],
       ['image import acme/base:1 --file -', 'from standard input'],
     ],
   },

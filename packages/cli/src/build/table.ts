@@ -1,5 +1,16 @@
 // Contracts to the CLI's table. Runs in the build and in the generator of the docs, never in a command.
-import { type Contract, contracts, fieldMeta, inputShape, kebab, type Operation, routeOf, targetParameter, unwrap } from '@thecloud/core/contracts';
+import {
+  type Contract,
+  contracts,
+  type FieldMeta,
+  fieldMeta,
+  inputShape,
+  kebab,
+  type Operation,
+  routeOf,
+  targetParameter,
+  unwrap,
+} from '@thecloud/core/contracts';
 import { z } from 'zod';
 import { GLOBAL } from '../common-flags.ts';
 import type { Column, Command, Flag, FlagType, Form, Format, Group, GroupTable, Index, OperationSpec, Positional } from '../table.ts';
@@ -17,6 +28,7 @@ interface JsonSchema {
   maximum?: number;
   default?: unknown;
   format?: string;
+  cli?: FieldMeta['cli'];
 }
 
 const jsonOf = (schema: z.ZodType, io: 'input' | 'output'): JsonSchema => z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as JsonSchema;
@@ -109,7 +121,14 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
   const positionals: Positional[] = [];
   const flags: Flag[] = [];
   if (operation.target) {
-    positionals.push({ field: '$target', label: resource, type: 'string', required: true, ref: resource, description: 'Name or id' });
+    positionals.push({
+      field: '$target',
+      label: resource,
+      type: 'string',
+      required: true,
+      ref: resource,
+      description: resource === 'operation' ? 'Id' : 'Name or id',
+    });
   }
   for (const [field, schema] of Object.entries(shape)) {
     const meta = fieldMeta(schema);
@@ -212,6 +231,7 @@ function flagOf(field: string, schema: z.ZodType, required: boolean, operation: 
     ...(meta.ref === undefined && field !== 'type' ? {} : meta.ref === undefined ? typeRef(operation) : { ref: meta.ref }),
     ...(meta.cli?.file ? { file: true } : {}),
     ...(meta.cli?.hidden ? { hidden: true } : {}),
+    ...(meta.cli?.seconds ? { seconds: true } : {}),
   };
 }
 
@@ -283,7 +303,12 @@ function fieldsOf(contract: Contract): Column[] {
   return Object.entries(properties)
     .map(([field, json], index) => ({ field, json, index }))
     .sort((a, b) => order(a.field) - order(b.field) || a.index - b.index)
-    .map(({ field, json }) => ({ ...columnOf(field, json), ...(hidden(field) ? { wide: true as const } : {}) }));
+    .map(({ field, json }) => ({
+      ...columnOf(field, json),
+      // Of a copy of something that has a size of its own.
+      ...(field === 'sizeBytes' && 'size' in properties ? { header: 'Stored' } : {}),
+      ...(hidden(field) ? { wide: true as const } : {}),
+    }));
 }
 
 const columnOf = (field: string, json: JsonSchema): Column => ({ field, header: headerOf(field), format: formatOf(field, json) });
@@ -295,7 +320,7 @@ function formatOf(field: string, json: JsonSchema): Format {
   if (field.endsWith('MiB')) return 'mib';
   if (field === 'size') return 'gib';
   if (field === 'ports') return 'ports';
-  if (field === 'stopTimeout') return 'seconds';
+  if (json.cli?.seconds) return 'seconds';
   if (field === 'command' || field === 'entrypoint') return 'words';
   if (json.type === 'boolean') return 'boolean';
   if (json.type === 'array') return json.items?.properties?.['path'] === undefined ? (json.items?.type === 'string' ? 'list' : 'json') : 'mounts';
@@ -313,7 +338,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   updatedAt: 'Updated',
   startedAt: 'Started',
   finishedAt: 'Finished',
-  sizeBytes: 'Bytes',
+  sizeBytes: 'Size',
   usedBytes: 'Used',
   memoryMiB: 'Memory',
   sshKeys: 'SSH keys',
@@ -321,7 +346,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   cloudInit: 'Cloud-init',
   requestId: 'Request',
   resourceId: 'Resource ID',
-  sizeEnforced: 'Enforced',
+  sizeEnforced: 'Size enforced',
 };
 
 function headerOf(field: string): string {

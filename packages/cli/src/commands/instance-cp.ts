@@ -1,5 +1,5 @@
 // `cloud instance cp`: as `cp -r` would, with one side in an instance.
-import { createReadStream, createWriteStream, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createReadStream, createWriteStream, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -70,8 +70,10 @@ export async function run(words: Words): Promise<number> {
 
 const operationOf = (name: string): OperationSpec => commandOf(`instance ${name}`).operation as OperationSpec;
 
-/** directory, file, or undefined when there is no such path. */
-async function kindThere(remote: Remote, { instance, path }: There): Promise<'directory' | 'file' | undefined> {
+type Header = NonNullable<Awaited<ReturnType<typeof firstHeader>>>;
+
+/** What is at a path, or undefined when there is no such path. */
+async function lookThere(remote: Remote, { instance, path }: There): Promise<Header | undefined> {
   let channel: Channel;
   try {
     channel = await openChannel(remote, operationOf('download'), instance, { path });
@@ -84,15 +86,34 @@ async function kindThere(remote: Remote, { instance, path }: There): Promise<'di
   channel.input.end();
   try {
     const header = await firstHeader(channel.output);
-    if (header !== undefined) return header.type === 'directory' ? 'directory' : 'file';
-    await channel.result;
-    return undefined;
+    if (header === undefined) await channel.result;
+    return header;
   } catch (error) {
     if (notThere(error)) return undefined;
     throw error;
   } finally {
     channel.close();
   }
+}
+
+async function kindThere(remote: Remote, there: There): Promise<'directory' | 'file' | undefined> {
+  const header = await lookThere(remote, there);
+  return header === undefined ? undefined : header.type === 'directory' ? 'directory' : 'file';
+}
+
+/** As many as Linux itself follows. */
+const MOST_LINKS = 40;
+
+/** Where a path leads that is itself a symbolic link. One that leads nowhere stays the link that it is. */
+async function behindLinks(remote: Remote, { instance, path }: There): Promise<There> {
+  let there = path;
+  for (let links = 0; links < MOST_LINKS; links++) {
+    const header = await lookThere(remote, { instance, path: there });
+    if (header === undefined) return { instance, path };
+    if (header.type !== 'symlink' || !header.linkname) return { instance, path: there };
+    there = posix.resolve(posix.dirname(there), header.linkname);
+  }
+  throw usage(`${instance}:${path} leads in a circle`);
 }
 
 /** No such path, or none that can be looked at; where something else is the matter (no such instance, not running), the copying itself says so. */
@@ -113,7 +134,7 @@ async function send(remote: Remote, source: string, to: There, tally: Tally): Pr
   const channel = await openChannel(remote, operationOf('upload'), to.instance, { path: directory });
   channel.output.resume();
   channel.error.resume();
-  const sending = local === undefined ? sendInput(channel, name, tally) : packPath(local, name, channel.input, tally);
+  const sending = local === undefined ? sendInput(channel, name, tally) : packPath(realpathSync(local), name, channel.input, tally);
   // A daemon that refuses closes its end early: its own words matter then, not the broken pipe.
   const sent = sending.then(
     () => undefined,
@@ -149,7 +170,7 @@ async function fetch(remote: Remote, from: There, destination: string, tally: Ta
     if (local.endsWith('/')) throw usage(`There is no directory ${local}`);
     if (statSync(dirname(local), { throwIfNoEntry: false }) === undefined) throw usage(`There is no directory ${dirname(local)}`);
   }
-  const channel = await openChannel(remote, operationOf('download'), from.instance, { path: from.path });
+  const channel = await openChannel(remote, operationOf('download'), from.instance, { path: (await behindLinks(remote, from)).path });
   channel.error.resume();
   channel.input.end();
   const result = channel.result.then(

@@ -3,24 +3,25 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { Fault } from '@thecloud/core/contracts';
-import { expandHome, inputOf } from '../input.ts';
+import { Fault, type FieldProblem } from '@thecloud/core/contracts';
+import { err } from '../base.ts';
+import { expandHome, inputOf, valueOf } from '../input.ts';
 import { Remote } from '../remote.ts';
 import { configFile, settingsOf } from '../settings.ts';
-import { commandOf, type OperationSpec } from '../table.ts';
+import { commandOf, type Flag, type OperationSpec } from '../table.ts';
 import { flag, type Words } from '../words.ts';
 
 export async function run(words: Words): Promise<number> {
   const { targets, input } = await inputOf(words);
   const settings = settingsOf(words);
   const get = commandOf('instance get').operation as OperationSpec;
-  const instance = (await new Remote(settings).call(get, { target: targets[0] })).value as { id: string; name: string; state: string };
+  const instance = (await new Remote(settings).call(get, { target: targets[0] })).value as { id: string; name: string; state: string; sshKeys?: string[] };
   if (instance.state !== 'running')
     throw new Fault('conflict', `instance ${instance.name} is ${instance.state}`, { hint: `cloud instance start ${instance.name}` });
   if (spawnSync('ssh', ['-V'], { stdio: 'ignore' }).error !== undefined) {
     throw new Fault('unavailable', 'There is no ssh client on this machine', { hint: 'sudo apt-get install openssh-client' });
   }
-  const port = flag(words, 'port') ?? '22';
+  const port = String(portOf(words) ?? 22);
   const { endpoint } = settings;
   const proxy = [
     process.execPath,
@@ -53,8 +54,19 @@ export async function run(words: Words): Promise<number> {
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((done, fail) => {
     child.once('error', fail);
-    child.once('exit', (code, signal) => done(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    child.once('exit', (code, signal) => {
+      // ssh's own failure; which one, it has said itself.
+      if (code === SSH_FAILED && !settings.quiet) err(`Hint: ${hint()}\n`);
+      done(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
   });
+
+  function hint(): string {
+    const [key] = instance.sshKeys ?? [];
+    return identity === undefined && key !== undefined
+      ? `cloud instance ssh ${instance.name} --identity <file of the private key ${key}>`
+      : `cloud instance exec ${instance.name} -- sh  # needs neither key nor SSH server`;
+  }
 
   /** `-- -L 8080:localhost:80 uptime`: flags stand before the host, a command after it. */
   function sshFlags(given: Record<string, unknown>): string[] {
@@ -64,6 +76,17 @@ export async function run(words: Words): Promise<number> {
     return [...rest.slice(0, at), instance.name, ...rest.slice(at)];
   }
 }
+
+function portOf(words: Words): unknown {
+  const given = flag(words, 'port');
+  if (given === undefined) return undefined;
+  const problems: FieldProblem[] = [];
+  const port = valueOf(words.command.flags.find(({ name }) => name === 'port') as Flag, [given], problems);
+  if (problems[0] !== undefined) throw new Fault('invalid_input', `port: ${problems[0].message}`, { details: problems });
+  return port;
+}
+
+const SSH_FAILED = 255;
 
 /** ssh's flags whose value is the next word. */
 const WITH_VALUE = /^-[BbcDEeFIiJLlmOoPpQRSWw]$/;

@@ -29,7 +29,8 @@ export async function run(words: Words): Promise<number> {
   try {
     writeFileSync(`${path}.pub`, `${pair.publicKey}\n`, { flag: 'wx' });
     const code = await runOperation(withKey);
-    if (!isSet(words, 'quiet')) err(`The private key is in ${path}, the public one in ${path}.pub.\n`);
+    if (!isSet(words, 'quiet'))
+      err(`The private key is in ${path}, the public one in ${path}.pub. To log in with it: cloud instance ssh <instance> --identity ${path}\n`);
     return code;
   } catch (error) {
     // A key that the cloud does not know is of no use to anyone.

@@ -31,7 +31,7 @@ export function cell(format: Format, value: unknown, style: Style): string {
     case 'gib':
       return `${String(value)} GiB`;
     case 'seconds':
-      return `${String(value)} s`;
+      return period(Number(value));
     case 'boolean':
       return value === true ? 'yes' : 'no';
     case 'state':
@@ -82,6 +82,18 @@ export function stateText(state: string, colour: boolean): string {
   if (GOING.has(state)) return paint('yellow', plain, colour);
   if (BAD.has(state)) return paint('red', plain, colour);
   return paint('grey', plain, colour && state !== 'recorded');
+}
+
+const PERIODS = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['min', 60],
+] as const;
+
+/** Seconds in the largest unit that says them exactly: `90 s`, `12 h`, `4 d`. */
+export function period(seconds: number): string {
+  const [unit, length] = PERIODS.find(([, one]) => seconds >= one && seconds % one === 0) ?? (['s', 1] as const);
+  return `${seconds / length} ${unit}`;
 }
 
 const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;

@@ -18,7 +18,8 @@ export async function structured(value: unknown, output: 'json' | 'yaml'): Promi
   return stringify(value, { lineWidth: 0 });
 }
 
-export const nameOf = (row: Row): string => printable(String(row['name'] ?? row['id'] ?? ''));
+/** Operations and events carry the name of what they are about; they themselves are known by their id. */
+export const nameOf = (row: Row): string => printable(String((row['resourceId'] === undefined ? row['name'] : undefined) ?? row['id'] ?? ''));
 
 export interface ListOptions {
   output: Output;

@@ -29,6 +29,18 @@ describe('values', () => {
     expect([0, 1023, 1024, 1536, 1_288_490_189, 1024 ** 2 - 1].map(bytes)).toEqual(['0 B', '1023 B', '1 KiB', '1.5 KiB', '1.2 GiB', '1 MiB']);
   });
 
+  it('shows seconds in the largest unit that says them exactly', () => {
+    expect([0, 10, 60, 90, 3600, 5400, 345_600].map((seconds) => cell('seconds', seconds, style))).toEqual([
+      '0 s',
+      '10 s',
+      '1 min',
+      '90 s',
+      '1 h',
+      '90 min',
+      '4 d',
+    ]);
+  });
+
   it('shows ports as they are reached', () => {
     expect(portText({ hostAddress: '127.0.0.1', hostPort: 8080, instancePort: 80, protocol: 'tcp' })).toBe('127.0.0.1:8080->80/tcp');
     expect(portText({ hostAddress: '::1', hostPort: 0, instancePort: 53, protocol: 'udp' })).toBe('[::1]:auto->53/udp');

@@ -61,12 +61,22 @@ export function card(fields: readonly Column[], value: Record<string, unknown>, 
     if (!all && field.wide) continue;
     const id = value[`${field.field}Id`];
     if (field.format === 'json' && typeof content === 'object' && content !== null && !Array.isArray(content)) {
-      const inner = Object.entries(content).map(([key, one]) => `${key} ${typeof one === 'object' ? JSON.stringify(one) : String(one)}`);
-      lines.push([field.header, inner.join(', ')]);
+      lines.push([field.header, factsText(content, style)]);
     } else lines.push([field.header, `${cell(field.format, content, { ...style, long: true })}${typeof id === 'string' ? ` (${id})` : ''}`]);
   }
   const widest = Math.max(0, ...lines.map(([header]) => width(header)));
   return lines.map(([header, text]) => `${pad(`${header}:`, widest + 1)}  ${text.split('\n').join(`\n${' '.repeat(widest + 3)}`)}\n`).join('');
+}
+
+/** A small object in a line: how it is first, then the rest by name. */
+function factsText(content: object, style: Style): string {
+  return Object.entries(content)
+    .map(([key, one]) => {
+      if (key === 'status' || key === 'state') return cell('state', one, style);
+      const name = key.replace(/At$/, '').replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+      return `${name} ${cell(key.endsWith('At') ? 'time' : 'text', one, style)}`;
+    })
+    .join(', ');
 }
 
 const isEmpty = (value: unknown): boolean => value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0);

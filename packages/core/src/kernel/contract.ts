@@ -23,6 +23,8 @@ export interface FieldMeta {
     file?: boolean;
     /** Not offered as a flag (set by the CLI itself). */
     hidden?: boolean;
+    /** A number of seconds: may be written `5m`, and is shown with its unit. */
+    seconds?: boolean;
   };
 }
 

@@ -93,7 +93,12 @@ export const instance = resource('instance', {
       .optional()
       .meta({ immutable: true, description: 'Cloud-init user data: a #! script or #cloud-config, run once at first boot', cli: { file: true } }),
     restartPolicy: z.enum(['always', 'on-failure', 'never']).default('always').meta({ description: 'What to do when the program ends by itself' }),
-    stopTimeout: z.int().min(0).max(3600).default(10).meta({ description: 'Seconds between the stop signal and the kill' }),
+    stopTimeout: z
+      .int()
+      .min(0)
+      .max(3600)
+      .default(10)
+      .meta({ description: 'Seconds between the stop signal and the kill', cli: { seconds: true } }),
     desiredState: z
       .enum(['running', 'stopped', 'paused'])
       .default('running')
@@ -166,7 +171,14 @@ export const instances = contract(instance, {
   stop: action(instance, {
     summary: 'Stop an instance; it keeps its address, volumes and file system',
     async: true,
-    input: { timeout: z.int().min(0).max(3600).optional().meta({ description: 'Seconds before it is killed; default: its stopTimeout' }) },
+    input: {
+      timeout: z
+        .int()
+        .min(0)
+        .max(3600)
+        .optional()
+        .meta({ description: 'Seconds before it is killed; default: its stopTimeout', cli: { seconds: true } }),
+    },
     examples: [['instance stop web', '']],
   }),
   restart: verb('restart', 'Stop and start an instance', ''),
@@ -197,7 +209,12 @@ export const instances = contract(instance, {
         .enum(['running', 'stopped', 'paused', 'error', 'deleted', 'cloud-init'])
         .default('running')
         .meta({ description: 'State to wait for; cloud-init: first boot is done' }),
-      timeout: z.int().min(0).max(86_400).default(300).meta({ description: 'Seconds' }),
+      timeout: z
+        .int()
+        .min(0)
+        .max(86_400)
+        .default(300)
+        .meta({ description: 'Wait at most so long, seconds', cli: { seconds: true } }),
     },
     examples: [['instance wait web --for cloud-init --timeout 120', '']],
   }),

@@ -40,7 +40,12 @@ export const operations = contract(operation, {
     summary: 'Wait until an operation has ended',
     description: 'Answers with the operation, succeeded or failed, or with `timeout`.',
     input: {
-      timeout: z.number().min(0).max(86_400).default(300).meta({ description: 'Seconds' }),
+      timeout: z
+        .number()
+        .min(0)
+        .max(86_400)
+        .default(300)
+        .meta({ description: 'Wait at most so long, seconds', cli: { seconds: true } }),
       progress: z
         .string()
         .optional()

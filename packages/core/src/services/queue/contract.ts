@@ -9,14 +9,24 @@ export const queue = resource('queue', {
   description:
     'A message that is received stays hidden from others for the visibility timeout; whoever received it acknowledges it, or it comes back. So every message is handed out at least once.',
   spec: {
-    visibilityTimeout: z.int().min(0).max(HOURS_12).default(30).meta({ description: 'Seconds that a received message stays hidden from others', example: 60 }),
-    delay: z.int().min(0).max(900).default(0).meta({ description: 'Seconds until a new message can be received', example: 5 }),
+    visibilityTimeout: z
+      .int()
+      .min(0)
+      .max(HOURS_12)
+      .default(30)
+      .meta({ description: 'Seconds that a received message stays hidden from others', example: 60, cli: { seconds: true } }),
+    delay: z
+      .int()
+      .min(0)
+      .max(900)
+      .default(0)
+      .meta({ description: 'Seconds until a new message can be received', example: 5, cli: { seconds: true } }),
     retention: z
       .int()
       .min(60)
       .max(1_209_600)
       .default(345_600)
-      .meta({ description: 'Seconds after which a message that nobody acknowledged is dropped; 4 days unless given', example: 86_400 }),
+      .meta({ description: 'Seconds after which a message that nobody acknowledged is dropped; 4 days unless given', example: 86_400, cli: { seconds: true } }),
     maxReceives: z
       .int()
       .min(1)
@@ -122,7 +132,12 @@ export const queues = contract(queue, {
       attributes: attributes
         .default({})
         .meta({ description: 'Attributes of the message, key=value', example: { type: 'resize' }, cli: { flag: 'attribute', char: 'a' } }),
-      delay: z.int().min(0).max(900).optional().meta({ description: "Seconds until it can be received; the queue's own when absent", example: 30 }),
+      delay: z
+        .int()
+        .min(0)
+        .max(900)
+        .optional()
+        .meta({ description: "Seconds until it can be received; the queue's own when absent", example: 30, cli: { seconds: true } }),
     },
     output: z.strictObject({ id: facts.id, sentAt: facts.sentAt, visibleAt: facts.visibleAt }),
     answerKept: SHORTLY,
@@ -138,13 +153,18 @@ export const queues = contract(queue, {
       'Hands out messages and hides them from others until they are acknowledged or the visibility timeout runs out. Those that became visible first come first. With `wait`, an empty queue is answered for only when that time is over.',
     input: {
       max: z.int().min(1).max(10).default(1).meta({ description: 'Most messages to receive' }),
-      wait: z.number().min(0).max(20).default(0).meta({ description: 'Seconds to wait for a message when there is none' }),
+      wait: z
+        .number()
+        .min(0)
+        .max(20)
+        .default(0)
+        .meta({ description: 'Seconds to wait for a message when there is none', cli: { seconds: true } }),
       visibilityTimeout: z
         .int()
         .min(0)
         .max(HOURS_12)
         .optional()
-        .meta({ description: "Seconds to hide them from others; the queue's own when absent", example: 60 }),
+        .meta({ description: "Seconds to hide them from others; the queue's own when absent", example: 60, cli: { seconds: true } }),
     },
     output: z.strictObject({ items: z.array(Received) }),
     answerKept: SHORTLY,
@@ -166,7 +186,12 @@ export const queues = contract(queue, {
     description: 'Others may receive it now, or after `delay`. Its receipt is void from then on.',
     input: {
       receipt,
-      delay: z.int().min(0).max(HOURS_12).default(0).meta({ description: 'Seconds until it can be received again' }),
+      delay: z
+        .int()
+        .min(0)
+        .max(HOURS_12)
+        .default(0)
+        .meta({ description: 'Seconds until it can be received again', cli: { seconds: true } }),
     },
     output: z.strictObject({ id: facts.id, visibleAt: facts.visibleAt }),
     answerKept: SHORTLY,
@@ -176,7 +201,11 @@ export const queues = contract(queue, {
     summary: 'Keep a received message hidden for longer',
     input: {
       receipt,
-      seconds: z.int().min(1).max(HOURS_12).meta({ description: 'Seconds from now until others may receive it', example: 120 }),
+      seconds: z
+        .int()
+        .min(1)
+        .max(HOURS_12)
+        .meta({ description: 'Seconds from now until others may receive it', example: 120, cli: { seconds: true } }),
     },
     output: z.strictObject({ id: facts.id, visibleAt: facts.visibleAt }),
     answerKept: SHORTLY,
