@@ -75,7 +75,8 @@ export async function fill({ cloud }: Running, count: number): Promise<void> {
   }
 }
 
-async function running(cloud: Connection, id: string): Promise<void> {
+/** Resolves when an instance runs; rejects when it has failed. */
+export async function running(cloud: Connection, id: string): Promise<void> {
   for (;;) {
     const { state, reason } = await cloud.instance.get(id);
     if (state === 'running') return;

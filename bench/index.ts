@@ -37,10 +37,9 @@ process.once('SIGINT', () => {
   say('ending after this round (Ctrl-C again to leave everything as it is)');
 });
 
-async function measure({ name, open, obstacle }: Bench): Promise<Map<Case, Map<string, Sample[]>> | string> {
-  const reason = await obstacle?.();
-  if (reason !== undefined) return reason;
-  const results = new Map<Case, Map<string, Sample[]>>();
+type Measured = Map<Case, Map<string, Sample[]>>;
+
+async function measure({ name, open }: Bench, results: Measured): Promise<void> {
   await using stack = new AsyncDisposableStack();
   say(`${name}: getting ready`);
   const round = await open(stack);
@@ -54,17 +53,25 @@ async function measure({ name, open, obstacle }: Bench): Promise<Map<Case, Map<s
       number,
     );
   }
-  return results;
 }
 
-const measured: [Case, Map<string, Sample[]>][] = [];
-const skipped: string[] = [];
+const measured: Measured = new Map();
+const problems: string[] = [];
 const loadBefore = loadavg();
 for (const one of chosen) {
   if (interrupted) break;
-  const results = await measure(one);
-  if (typeof results === 'string') skipped.push(`${one.name}: ${results}`);
-  else measured.push(...results);
+  const obstacle = await one.obstacle?.();
+  if (obstacle !== undefined) {
+    problems.push(`${one.name} was not measured: ${obstacle}`);
+    continue;
+  }
+  try {
+    await measure(one, measured);
+  } catch (error) {
+    // What the others found is still worth its minutes.
+    problems.push(`${one.name} broke off: ${error instanceof SuppressedError ? `${error.error}, after ${error.suppressed}` : String(error)}`);
+    process.exitCode = 1;
+  }
 }
 
 const commit = (): string => execFileSync('git', ['-C', ROOT, 'describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
@@ -77,9 +84,9 @@ const machine = [
   `commit ${commit()}`,
 ].join(', ');
 
-process.stdout.write(`${machine}; ${rounds} rounds\n\n${table(measured)}\n`);
-for (const reason of skipped) process.stdout.write(`\nNot measured: ${reason}\n`);
+process.stdout.write(`${machine}; ${rounds} rounds\n\n${table([...measured])}\n`);
+for (const problem of problems) process.stdout.write(`\n${problem}\n`);
 if (values.json !== undefined) {
-  const json = measured.map(([{ name, unit, goals }, results]) => ({ name, unit, goals, results: Object.fromEntries(results) }));
+  const json = [...measured].map(([{ name, unit, goals }, results]) => ({ name, unit, goals, results: Object.fromEntries(results) }));
   writeFileSync(values.json, `${JSON.stringify({ machine, rounds, measured: json }, null, 2)}\n`);
 }
