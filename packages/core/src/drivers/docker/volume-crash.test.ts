@@ -43,18 +43,22 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
     async (kind) => {
       const installation = await TestInstallation.create();
       const { client } = installation;
+      // Volume names are the engine's, so two runs at once need different ones.
+      const run = `${kind}-${client.installation}`;
+      const origin = `vol-${run}`;
+      const originCopy = `snap-${run}`;
       const options: DockerVolumeOptions = kind === 'plain' ? { kind } : {};
       const base = { installation: client.installation, dataDir: client.dataDir, options };
       const first = await DockerVolume.create(client, options);
-      await first.ensure({ id: 'vol-origin', sizeBytes: 64 * MIB }, signal);
-      await first.attach('vol-origin');
+      await first.ensure({ id: origin, sizeBytes: 64 * MIB }, signal);
+      await first.attach(origin);
       const pack = tar.pack();
       pack.entry({ name: 'word' }, 'kept');
       pack.finalize();
-      await writeVolume(client, 'vol-origin', Readable.from(await buffer(pack)));
-      await first.ensureSnapshot({ id: 'snap-origin', volumeId: 'vol-origin' }, signal);
+      await writeVolume(client, origin, Readable.from(await buffer(pack)));
+      await first.ensureSnapshot({ id: originCopy, volumeId: origin }, signal);
       const writer = await installation.run({
-        mounts: [{ ...(await first.attach('vol-origin')), Target: '/data' }],
+        mounts: [{ ...(await first.attach(origin)), Target: '/data' }],
         script: 'while :; do date >>/data/log; sync; done',
       });
 
@@ -72,8 +76,8 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       for (let round = 0; round < ROUNDS; round += 1) {
         // Most calls take 20 to 150 ms: short delays hit their middles, long ones their ends.
         const delay = Math.random() ** 2 * 250;
-        const id = `vol-${kind}-${round}`;
-        const spec = { id, sizeBytes: 64 * MIB, ...(round % 3 === 0 ? {} : { fromSnapshot: 'snap-origin' }) };
+        const id = `vol-${run}-${round}`;
+        const spec = { id, sizeBytes: 64 * MIB, ...(round % 3 === 0 ? {} : { fromSnapshot: originCopy }) };
         await killed({ ...base, ensure: spec }, delay);
         let driver = await restarted();
         await driver.ensure(spec, signal);
@@ -88,11 +92,11 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
         await driver.attach(id);
         if (spec.fromSnapshot !== undefined) expect((await readVolumeFile(client, id, 'word')).toString(), `delay ${delay}`).toContain('kept');
 
-        const snapshot = { id: `snap-${kind}-${round}`, volumeId: 'vol-origin' };
+        const snapshot = { id: `snap-${run}-${round}`, volumeId: origin };
         await killed({ ...base, snapshot }, delay);
         driver = await restarted();
         await driver.ensureSnapshot(snapshot, signal);
-        const copy = `vol-${kind}-${round}-copy`;
+        const copy = `vol-${run}-${round}-copy`;
         await driver.ensure({ id: copy, sizeBytes: 64 * MIB, fromSnapshot: snapshot.id }, signal);
         await driver.attach(copy);
         expect((await readVolumeFile(client, copy, 'word')).toString(), `delay ${delay}`).toContain('kept');
@@ -103,13 +107,13 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
         driver = await restarted();
         if (finished) expect(await driver.inspect(id)).toBeUndefined();
         await driver.remove(id, signal);
-        expect((await driver.list()).map((found) => found.id)).toEqual(['vol-origin']);
+        expect((await driver.list()).map((found) => found.id)).toEqual([origin]);
       }
 
       await writer.remove();
       const last = await DockerVolume.create(client, options);
-      await last.remove('vol-origin', signal);
-      await last.removeSnapshot('snap-origin', signal);
+      await last.remove(origin, signal);
+      await last.removeSnapshot(originCopy, signal);
       await rm(join(client.dataDir, 'volumes', 'probe.json'), { force: true });
       expect(await readdir(join(client.dataDir, 'volumes'))).toEqual([]);
       expect(await readdir(join(client.dataDir, 'snapshots'))).toEqual([]);
