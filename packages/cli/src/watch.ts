@@ -33,6 +33,7 @@ export async function watch(words: Words, remote: Remote, target: string | undef
   const columns = columnsFor(group, { output, columns: flag(words, 'columns') });
   const changes = new Changes(remote, operation.resource, signal);
   const shown = new Map<string, string>();
+  const widths: number[] = [];
   let first = true;
   for (;;) {
     const rows =
@@ -47,6 +48,7 @@ export async function watch(words: Words, remote: Remote, target: string | undef
       redraw(text);
     } else {
       const now = new Set<string>();
+      const changed: Row[] = [];
       for (const row of rows) {
         const id = String(row['id'] ?? row['name']);
         now.add(id);
@@ -56,9 +58,14 @@ export async function watch(words: Words, remote: Remote, target: string | undef
         if (output === 'json') out(`${text}\n`);
         else if (output === 'yaml') out(`---\n${await structured(row, 'yaml')}`);
         else if (output === 'name') out(`${nameOf(row)}\n`);
-        else if (operation.form === 'items')
-          out(table(columns, [row], { ...styleNow(), header: first && !isSet(words, 'no-header'), terminal: terminalWidth() }));
-        else out(`${first ? '' : '\n'}${card(group.fields, row, styleNow(), output === 'wide')}`);
+        else if (operation.form === 'items') {
+          changed.push(row);
+          continue;
+        } else out(`${first ? '' : '\n'}${card(group.fields, row, styleNow(), output === 'wide')}`);
+        first = false;
+      }
+      if (changed.length > 0) {
+        out(table(columns, changed, { ...styleNow(), header: first && !isSet(words, 'no-header'), terminal: terminalWidth(), widths }));
         first = false;
       }
       for (const id of shown.keys()) {

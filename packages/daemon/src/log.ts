@@ -51,8 +51,11 @@ export class RotatingFile implements DestinationStream {
 
 const SECRETS = ['authorization', 'token', 'password', 'secret', 'userData', 'env'];
 
-export function createLog(options: { file?: string | undefined; level?: string | undefined } = {}): Log {
-  const destination: DestinationStream = options.file === undefined ? pino.destination({ dest: 2, sync: true }) : new RotatingFile(options.file);
+/** To `write` (line by line), to a file, or to standard error. */
+export function createLog(options: { file?: string | undefined; level?: string | undefined; write?: (line: string) => void } = {}): Log {
+  const { file, write } = options;
+  const destination: DestinationStream =
+    write !== undefined ? { write } : file === undefined ? pino.destination({ dest: 2, sync: true }) : new RotatingFile(file);
   return pino(
     {
       level: options.level ?? 'info',

@@ -68,12 +68,14 @@ function driverFrom(name: string): DriverName {
 async function foreground(words: Words, settings: Settings, driver: DriverName): Promise<number> {
   const listen = flag(words, 'listen');
   process.umask(0o077); // as the daemon's own process does
-  const { startDaemon } = await import('@thecloud/daemon');
+  const { createLog, startDaemon } = await import('@thecloud/daemon');
   const daemon = await startDaemon({
     dataDir: settings.dataDir,
     driver,
     insecureListen: isSet(words, 'allow-remote'),
     ...(listen === undefined ? {} : { listen }),
+    // For eyes as `daemon logs` shows it; for programs as it is kept.
+    ...(process.stderr.isTTY ? { log: createLog({ write: (line) => err(`${logLine(line.trimEnd())}\n`) }) } : {}),
   });
   rememberDriver(settings.dataDir, driver);
   if (!settings.quiet)

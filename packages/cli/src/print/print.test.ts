@@ -56,6 +56,19 @@ describe('values', () => {
   });
 });
 
+describe('tables that come in parts', () => {
+  it('keep their columns', () => {
+    const widths: number[] = [];
+    const part = (header: boolean, ...names: string[]) =>
+      table(
+        [column('name'), column('state')],
+        names.map((name) => ({ name, state: 'ready' })),
+        { ...style, header, terminal: undefined, widths },
+      );
+    expect(`${part(true, 'a', 'longer')}${part(false, 'b')}`).toBe('NAME     STATE\na        ready\nlonger   ready\nb        ready\n');
+  });
+});
+
 describe('width', () => {
   it('counts wide characters as two, combining ones and colours as none', () => {
     expect(['web', 'e\u0301', '日本', '🚀', '\x1b[32mok\x1b[0m'].map(width)).toEqual([3, 1, 4, 2, 2]);

@@ -7,6 +7,8 @@ export interface TableOptions extends Style {
   header: boolean;
   /** Columns of the terminal; undefined (a pipe): as wide as it gets. */
   terminal: number | undefined;
+  /** Columns are at least so wide; grows with what is printed, for tables that come in parts. */
+  widths?: number[];
 }
 
 const GAP = '   ';
@@ -17,6 +19,9 @@ export function table(columns: readonly Column[], rows: readonly Record<string, 
   const cells = rows.map((row) => columns.map((column) => cell(column.format, lookUp(row, column.field), options).replaceAll('\n', ' ') || '-'));
   const headers = columns.map((column) => (column.format === 'age' && column.field === 'createdAt' ? 'AGE' : column.header.toUpperCase()));
   const widths = columns.map((_, index) => Math.max(options.header ? width(headers[index] as string) : 0, ...cells.map((row) => width(row[index] as string))));
+  for (const [index, one] of widths.entries()) {
+    if (options.widths !== undefined) options.widths[index] = widths[index] = Math.max(one, options.widths[index] ?? 0);
+  }
   if (options.terminal !== undefined) shrink(widths, options.terminal - GAP.length * (columns.length - 1), headers.map(width));
   const line = (parts: readonly string[]): string =>
     parts

@@ -42,8 +42,8 @@ function sizeOf(name: string, driver: ComputeDriver) {
   }
   const { maxCpus, maxMemoryBytes } = driver.capabilities;
   if ((maxCpus !== undefined && type.cpus > maxCpus) || (maxMemoryBytes !== undefined && type.memoryMiB * 2 ** 20 > maxMemoryBytes)) {
-    throw new Fault('invalid_input', `type: ${name} has ${type.cpus} CPUs and ${type.memoryMiB} MiB, more than this host`, {
-      details: [{ path: 'type', message: 'use a smaller type' }],
+    throw new Fault('invalid_input', `type: ${name} has ${type.cpus} CPUs and ${type.memoryMiB} MiB, more than this host; use a smaller one`, {
+      details: [{ path: 'type', message: `${name} has ${type.cpus} CPUs and ${type.memoryMiB} MiB, more than this host; use a smaller one` }],
       hint: 'cloud instance-type list',
     });
   }
