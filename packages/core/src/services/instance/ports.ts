@@ -88,9 +88,15 @@ export class PortChooser {
       const { code } = error as NodeJS.ErrnoException;
       const path = `ports.${index}.${code === 'EADDRNOTAVAIL' ? 'hostAddress' : 'hostPort'}`;
       if (code === 'EADDRINUSE') {
-        throw new Fault('conflict', `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use on this host`, {
-          details: [{ path, message: 'use another port, or 0 for a free one' }],
-        });
+        const ours = await this.#taken(port);
+        throw new Fault(
+          'conflict',
+          `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use ${ours ? 'by another instance' : 'on this host'}`,
+          {
+            hint: ours ? 'cloud instance list' : `ss -lnp 'sport = :${port.hostPort}'`,
+            details: [{ path, message: 'use another port, or 0 for a free one' }],
+          },
+        );
       }
       if (code === 'EADDRNOTAVAIL') {
         throw new Fault('invalid_input', `${port.hostAddress} is not an address of this host`, {
@@ -141,7 +147,8 @@ export async function reservePorts(sql: unknown, instanceId: string, ports: read
   for (const [index, port] of ports.entries()) {
     const others = await db.selectFrom('instance_port').selectAll().where('host_port', '=', port.hostPort).where('protocol', '=', port.protocol).execute();
     if (others.some((other) => clash(other.host_address, port.hostAddress))) {
-      throw new Fault('conflict', `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is published by another instance`, {
+      throw new Fault('conflict', `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use by another instance`, {
+        hint: 'cloud instance list',
         details: [{ path: `ports.${index}.hostPort`, message: 'use another port, or 0 for a free one' }],
       });
     }
