@@ -47,6 +47,8 @@ test('unknown to its registry: failed with the reason, and a later pull tries ag
     error: { message: 'There is no image acme/app:9 in its registry' },
   });
   expect(await b.cloud.image.get('acme/app:9')).toMatchObject({ state: 'error', reason: expect.stringContaining('registry') });
+  await clock.advance(600_000);
+  expect(await b.cloud.image.get('acme/app:9')).toMatchObject({ state: 'error' });
   expect(await b.ready(b.cloud.image.pull({ reference: 'acme/app:9' }))).toMatchObject({ state: 'available' });
 });
 

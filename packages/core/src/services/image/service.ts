@@ -160,7 +160,8 @@ export const imageService = service(images, (context) => {
     },
     controller: {
       async reconcile(row, { signal, progress, report }) {
-        if (row.observed >= row.generation && row.state !== 'error') return;
+        // One that failed is over: a registry is asked again only when somebody asks.
+        if (row.observed >= row.generation) return;
         const always = (row.spec as { always?: boolean }).always === true;
         await fetchImage(driver, row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
         await report({ state: 'available', reason: null });
