@@ -20,7 +20,9 @@ export interface Bound {
   operations: Map<string, { operation: Operation; refs: RefFields }>;
   loop: Loop | undefined;
   /** Answers to `get` and `list`, by tenant and question, while nothing changed. */
-  answers: Map<string, { version: number; answer: Answer }>;
+  answers: Map<string, { version: number; answer: Answer; rows: number }>;
+  /** Rows in them. */
+  keptRows: number;
 }
 
 /** A call on its way: found, validated and authorised. */

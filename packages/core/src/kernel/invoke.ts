@@ -35,7 +35,8 @@ export interface KernelOptions {
   version: string;
 }
 
-const MOST_ANSWERS = 200;
+/** Rows in the answers that one service keeps; a page has at most 1,000. */
+const MOST_ROWS = 5_000;
 export class Kernel implements Core {
   readonly installation: string;
   readonly version: string;
@@ -96,7 +97,7 @@ export class Kernel implements Core {
               log: options.log,
               client: (tenantId) => ((contracts: Contracts) => this.clientFor(systemPrincipal(tenantId), contracts)) as Reconciliation<Contract>['client'],
             });
-      this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, answers: new Map() });
+      this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, answers: new Map(), keptRows: 0 });
     }
     options.store.onCommit((committed) => this.#committed(committed));
   }
@@ -263,8 +264,16 @@ export class Kernel implements Core {
     const known = bound.answers.get(key);
     if (known !== undefined && known.version === version) return known.answer;
     const answer = await ask();
-    if (bound.answers.size >= MOST_ANSWERS) bound.answers.delete(bound.answers.keys().next().value as string);
-    bound.answers.set(key, { version, answer });
+    const rows = (answer.value as { items?: unknown[] }).items?.length ?? 1;
+    if (known !== undefined && bound.answers.delete(key)) bound.keptRows -= known.rows;
+    for (const [oldest, entry] of bound.answers) {
+      if (bound.keptRows + rows <= MOST_ROWS) break;
+      bound.answers.delete(oldest);
+      bound.keptRows -= entry.rows;
+    }
+    // Two may have asked at once: the second takes the first one's place.
+    bound.keptRows += rows - (bound.answers.get(key)?.rows ?? 0);
+    bound.answers.set(key, { version, answer, rows });
     return answer;
   }
 
