@@ -35,10 +35,17 @@ export interface CoreOptions {
   clock?: Clock;
   /** Whether an accepted change survives power loss. Default true; only tests turn it off. */
   durable?: boolean;
+  /** False: the controllers wait for `start()`. Default true. */
+  start?: boolean;
+}
+
+export interface StartableCore extends Core {
+  /** Starts the controllers, which then look at every row. Twice is once. */
+  start(): Promise<void>;
 }
 
 /** Opens the cloud in a data directory. Rejects with a Fault; a backend that is away is no reason to reject. */
-export async function createCore(options: CoreOptions): Promise<Core> {
+export async function createCore(options: CoreOptions): Promise<StartableCore> {
   const { dataDir, log = silent, clock = systemClock } = options;
   try {
     makeDirectory(dataDir);
@@ -75,10 +82,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const store = new Store(db, clock);
     const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, dataDir, installation, version: VERSION });
     await migrate(db, kernel.migrations());
-    await kernel.start();
+    let started: Promise<void> | undefined;
+    const start = (): Promise<void> => (started ??= kernel.start());
+    if (options.start !== false) await start();
     const set = drivers;
     let closed: Promise<void> | undefined;
     return {
+      start,
       installation,
       version: VERSION,
       dataDir,

@@ -55,11 +55,15 @@ export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog
   if (rest.listen !== undefined) parseListen(rest.listen);
   const log = ownLog ?? (await import('./log.ts')).createLog({ file: logFile });
   const { createCore } = await import('@thecloud/core');
-  const core = await createCore({ dataDir, log, ...(driver === undefined ? {} : { drivers: driver }) });
+  // Callers are answered first: the controllers' look at every row, after a restart a write for many of them, would keep them waiting.
+  const core = await createCore({ dataDir, log, start: false, ...(driver === undefined ? {} : { drivers: driver }) });
+  let daemon: Daemon | undefined;
   try {
-    return await serve(core, { ...rest, log });
+    daemon = await serve(core, { ...rest, log });
+    await core.start();
+    return daemon;
   } catch (error) {
-    await core.close();
+    await (daemon ?? core).close();
     throw error;
   }
 }
