@@ -34,6 +34,12 @@ declare module 'zod' {
 
 export type Shape = Readonly<Record<string, z.ZodType>>;
 
+/**
+ * Who may try: `role` whoever a role or policy of the tenant lets; `administrator` those of the installation; `authenticated` everybody who is known
+ * (about themselves); `anonymous` everybody.
+ */
+export type Access = 'role' | 'administrator' | 'authenticated' | 'anonymous';
+
 /** `read` changes nothing; `write` runs in a transaction and is audited; `stream` yields items until closed; `channel` carries bytes both ways. */
 export type Kind = 'read' | 'write' | 'stream' | 'channel';
 
@@ -110,6 +116,12 @@ export interface Resource<Name extends string = string, Spec extends Shape = Sha
   readonly reconciled: boolean;
   /** False for what is not kept as rows (catalogues, views of a backend). */
   readonly stored: boolean;
+  /** `installation`: its rows belong to no tenant (users, tenants). */
+  readonly scope: 'tenant' | 'installation';
+  /** What the built-in roles leave to tenant administrators: changes, or even looking. */
+  readonly restricted: 'no' | 'changes' | 'all';
+  /** Rule for the names that callers give. */
+  readonly nameField: z.ZodType<string>;
   /** What one of these costs of the tenant's quota. */
   readonly quota?: (spec: Record<string, unknown>) => Record<string, number>;
   readonly output: z.ZodType<View<Spec, Status> & RefIds>;
@@ -129,6 +141,10 @@ export function resource<const Name extends string, const Spec extends Shape = R
     states?: readonly [string, ...string[]];
     reconciled?: boolean;
     stored?: boolean;
+    scope?: 'tenant' | 'installation';
+    restricted?: 'no' | 'changes' | 'all';
+    /** Instead of the usual rule for names. */
+    nameField?: z.ZodType<string>;
     quota?: (spec: Out<Spec>) => Record<string, number>;
   },
 ): Resource<Name, Spec, Status> {
@@ -155,6 +171,9 @@ export function resource<const Name extends string, const Spec extends Shape = R
     states,
     reconciled,
     stored: definition.stored ?? true,
+    scope: definition.scope ?? 'tenant',
+    restricted: definition.restricted ?? 'no',
+    nameField: definition.nameField ?? nameField,
     ...(definition.quota === undefined ? {} : { quota: definition.quota as Resource['quota'] & {} }),
     output: z.strictObject({ ...base, state: z.enum(states), ...mapShape(spec, redacted), ...refIds, ...status }) as unknown as z.ZodType<
       View<Spec, Status> & RefIds
@@ -179,15 +198,19 @@ export interface Operation<K extends Kind = Kind, I extends z.ZodType = z.ZodTyp
   readonly destructive: boolean;
   /** Only for other services; no transport offers it. */
   readonly internal: boolean;
+  readonly access: Access;
+  /** The answer holds what must not lie about (a new key): if it is kept, then sealed. */
+  readonly secretAnswer: boolean;
   /** Answers with the resource itself (its new view). */
   readonly answersResource: boolean;
-  /** Of a write: seconds for which a repeated idempotency key gets the stored answer. */
+  /** Of a write: seconds for which a repeated idempotency key gets the stored answer. 0: nothing is kept, and a key means nothing. */
   readonly answerKept: number;
   /** Command lines without the leading `cloud`, each with what it does. */
   readonly examples: readonly (readonly [command: string, meaning: string])[];
 }
 
 interface Extra<X extends Shape> {
+  access?: Access;
   summary?: string;
   description?: string;
   /** Fields besides the resource's own (or instead of one of the same name). */
@@ -229,7 +252,16 @@ export const listInput = z.strictObject({
 const emptyInput = z.strictObject({});
 type NoInput = typeof emptyInput;
 
-const defaults = { async: false, destructive: false, internal: false, answersResource: false, answerKept: 86_400, examples: [] } as const;
+const defaults = {
+  async: false,
+  destructive: false,
+  internal: false,
+  access: 'role',
+  secretAnswer: false,
+  answersResource: false,
+  answerKept: 86_400,
+  examples: [],
+} as const;
 
 type Shown<Spec extends Shape, Status extends Shape> = z.ZodType<View<Spec, Status> & RefIds>;
 
@@ -258,7 +290,7 @@ export function crud<
   const D extends Shape = Record<never, never>,
 >(
   of: Resource<Name, Spec, Status>,
-  options: { create?: Extra<C>; list?: Extra<L>; update?: Extra<U>; delete?: Extra<D> } = {},
+  options: { create?: Extra<C>; list?: Extra<L>; get?: { access?: Access }; update?: Extra<U>; delete?: Extra<D> } = {},
 ): Crud<Spec, Status, C, L, U, D> {
   type Operations = Crud<Spec, Status, C, L, U, D>;
   const { name, plural } = of;
@@ -274,6 +306,7 @@ export function crud<
     kind: 'read',
     standard: 'list',
     target: false,
+    access: options.list?.access ?? 'role',
     summary: options.list?.summary ?? `List ${words(plural)}`,
     input: z.strictObject({ ...listInput.shape, ...options.list?.input }) as never,
     output: z.strictObject({ items: z.array(of.output), cursor: z.string().optional() }) as never,
@@ -285,6 +318,7 @@ export function crud<
     standard: 'get',
     target: true,
     answersResource: true,
+    access: options.get?.access ?? 'role',
     summary: `Show ${one}`,
     input: emptyInput,
     output: of.output,
@@ -297,9 +331,10 @@ export function crud<
     target: false,
     answersResource: true,
     async: of.reconciled,
+    access: options.create?.access ?? 'role',
     summary: options.create?.summary ?? `Create ${one}`,
     ...(options.create?.description === undefined ? {} : { description: options.create.description }),
-    input: z.strictObject({ name: nameField, labels: labelsField.default({}), ...of.spec, ...options.create?.input }) as never,
+    input: z.strictObject({ name: of.nameField, labels: labelsField.default({}), ...of.spec, ...options.create?.input }) as never,
     output: of.output,
     examples: options.create?.examples ?? example('create'),
   };
@@ -310,6 +345,7 @@ export function crud<
     target: true,
     answersResource: true,
     async: of.reconciled,
+    access: options.update?.access ?? 'role',
     summary: options.update?.summary ?? `Change ${one}`,
     ...(options.update?.description === undefined ? {} : { description: options.update.description }),
     input: z.strictObject({
@@ -328,6 +364,7 @@ export function crud<
     answersResource: true,
     async: of.reconciled,
     destructive: true,
+    access: options.delete?.access ?? 'role',
     summary: options.delete?.summary ?? `Delete ${one}`,
     ...(options.delete?.description === undefined ? {} : { description: options.delete.description }),
     input: z.strictObject({ ...options.delete?.input }) as never,
@@ -347,6 +384,8 @@ interface ActionDefinition {
   async?: boolean;
   destructive?: boolean;
   internal?: boolean;
+  access?: Access;
+  secretAnswer?: boolean;
   /** Default a day. Less where calls are many, or answers carry what must not stay. */
   answerKept?: number;
   examples?: readonly (readonly [string, string])[];
@@ -354,8 +393,13 @@ interface ActionDefinition {
 
 type ObjectOf<I extends Shape> = z.ZodType<Out<I>, In<I>>;
 
+/** What an action needs of its resource; the whole of it would make the compiler compare views, which it cannot where status is partly optional. */
+interface Shows {
+  readonly output: z.ZodType;
+}
+
 /** Types come from the definition alone; were they parameters of their own, TypeScript would take them from where the result is used. */
-type Defined<K extends Kind, R extends Resource, D extends ActionDefinition> = Operation<
+type Defined<K extends Kind, R extends Shows, D extends ActionDefinition> = Operation<
   K,
   D extends { input: infer I extends Shape } ? ObjectOf<I> : NoInput,
   D extends { output: infer O extends z.ZodType } ? O : R['output'],
@@ -363,7 +407,7 @@ type Defined<K extends Kind, R extends Resource, D extends ActionDefinition> = O
 >;
 
 function define<K extends Kind>(kind: K) {
-  return <R extends Resource, const D extends ActionDefinition>(of: R, definition: D): Defined<K, R, D> =>
+  return <R extends Shows, const D extends ActionDefinition>(of: R, definition: D): Defined<K, R, D> =>
     ({
       ...defaults,
       kind,
@@ -376,6 +420,8 @@ function define<K extends Kind>(kind: K) {
       async: definition.async ?? false,
       destructive: definition.destructive ?? false,
       internal: definition.internal ?? false,
+      access: definition.access ?? defaults.access,
+      secretAnswer: definition.secretAnswer ?? false,
       answerKept: definition.answerKept ?? defaults.answerKept,
       examples: definition.examples ?? [],
     }) as Operation as Defined<K, R, D>;
@@ -390,12 +436,15 @@ export const stream = define('stream');
 /** Bytes both ways; `output` is the result that ends it. */
 export const channel = define('channel');
 
-export interface Contract<R extends Resource = Resource, Ops extends Readonly<Record<string, Operation>> = Readonly<Record<string, Operation>>> {
+/** Any resource, whatever its views look like. */
+export type AnyResource = Omit<Resource, 'output'> & Shows;
+
+export interface Contract<R extends AnyResource = AnyResource, Ops extends Readonly<Record<string, Operation>> = Readonly<Record<string, Operation>>> {
   readonly resource: R;
   readonly operations: Ops;
 }
 
-export const contract = <R extends Resource, const Ops extends Readonly<Record<string, Operation>>>(of: R, operations: Ops): Contract<R, Ops> => ({
+export const contract = <R extends AnyResource, const Ops extends Readonly<Record<string, Operation>>>(of: R, operations: Ops): Contract<R, Ops> => ({
   resource: of,
   operations,
 });
@@ -456,6 +505,16 @@ const redacted = (schema: z.ZodType): z.ZodType => (fieldMeta(schema).secret ? z
 
 const mapShape = (shape: Shape, map: (schema: z.ZodType) => z.ZodType): Record<string, z.ZodType> =>
   Object.fromEntries(Object.entries(shape).map(([key, schema]) => [key, map(schema)]));
+
+/** What policies and roles speak of: `<resource>:<operation>` of every operation that they decide about, in a stable order. */
+export const permissionsOf = (contracts: Iterable<Contract>): string[] =>
+  [...contracts]
+    .flatMap(({ resource: { name }, operations }) =>
+      Object.entries(operations)
+        .filter(([, { access, internal }]) => access === 'role' && !internal)
+        .map(([operation]) => `${name}:${operation}`),
+    )
+    .sort();
 
 /** The fields of an operation's input. */
 export const inputShape = (operation: Operation): Record<string, z.ZodType> => (operation.input as z.ZodObject).shape as Record<string, z.ZodType>;

@@ -4,7 +4,7 @@ import type { Principal } from './authorize.ts';
 import type { Channel } from './channel.ts';
 import type { Client } from './client.ts';
 import type { Clock } from './clock.ts';
-import type { Contract, Contracts, Operation, RefIds, Resource, Shape } from './contract.ts';
+import type { Contract, Contracts, Operation, RefIds, Shape } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import type { Driver, Found, Port } from './driver.ts';
 import type { Log } from './log.ts';
@@ -15,8 +15,8 @@ import type { Draft, Page, Row } from './table.ts';
 type Values<S extends Shape> = { [K in keyof S as undefined extends z.output<S[K]> ? never : K]: z.output<S[K]> } & {
   [K in keyof S as undefined extends z.output<S[K]> ? K : never]?: z.output<S[K]>;
 };
-export type SpecOf<C extends Contract> = C['resource'] extends Resource<string, infer Spec, Shape> ? Values<Spec> & RefIds : never;
-export type StatusOf<C extends Contract> = C['resource'] extends Resource<string, Shape, infer Status> ? Partial<Values<Status>> : never;
+export type SpecOf<C extends Contract> = C['resource'] extends { readonly spec: infer Spec extends Shape } ? Values<Spec> & RefIds : never;
+export type StatusOf<C extends Contract> = C['resource'] extends { readonly status: infer Status extends Shape } ? Partial<Values<Status>> : never;
 export type RowOf<C extends Contract> = Row<SpecOf<C>, StatusOf<C>>;
 
 /** Changes of a status; null takes a field away. */

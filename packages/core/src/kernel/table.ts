@@ -1,6 +1,6 @@
 // Rows of one resource, of one tenant. There is no tenant parameter to forget: a table is bound to its tenant when it is made.
 import { type CompiledQuery, sql } from 'kysely';
-import { type Contract, fieldMeta, type Resource, refIdField } from './contract.ts';
+import { type AnyResource, type Contract, fieldMeta, refIdField } from './contract.ts';
 import { type Db, isUniqueViolation, type RowRecord } from './db.ts';
 import { Fault } from './errors.ts';
 import { newId } from './ids.ts';
@@ -68,7 +68,7 @@ const capital = (text: string): string => text.charAt(0).toUpperCase() + text.sl
 const lookups = new Map<string, CompiledQuery<RowRecord>>();
 
 export class Table {
-  readonly #resource: Resource;
+  readonly #resource: AnyResource;
   readonly #table: `r_${string}`;
   readonly #db: Db;
   readonly #tenantId: string;
@@ -384,7 +384,7 @@ export class Table {
 }
 
 /** Ids that a spec refers to and so keeps from being deleted. */
-function strongReferences(resource: Resource, spec: Record<string, unknown>): string[] {
+function strongReferences(resource: AnyResource, spec: Record<string, unknown>): string[] {
   const ids: string[] = [];
   for (const [field, schema] of Object.entries(resource.spec)) {
     const value = spec[field];

@@ -1,12 +1,12 @@
 // Strict parsing of inputs, and problems in words: which field, what would be right, and the field that was probably meant.
 import { z } from 'zod';
-import { type Operation, type Resource, unwrap } from './contract.ts';
+import { type AnyResource, type Operation, unwrap } from './contract.ts';
 import { Fault, type FieldProblem } from './errors.ts';
 import { nearest } from './near.ts';
 import { objectInside } from './resolve.ts';
 import { words } from './words.ts';
 
-export function validate(operation: Operation, input: unknown, of?: Resource): Record<string, unknown> {
+export function validate(operation: Operation, input: unknown, of?: AnyResource): Record<string, unknown> {
   const result = operation.input.safeParse(input ?? {}, { reportInput: true });
   const lost = lostKeys(input);
   if (result.success && lost.length === 0) return result.data as Record<string, unknown>;
@@ -32,7 +32,7 @@ function lostKeys(input: unknown): FieldProblem[] {
 }
 
 /** `changed`: the resource of which the operation changes one. */
-function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[], changed?: Resource): void {
+function collect(issue: z.core.$ZodIssue, before: PropertyKey[], operation: Operation, problems: FieldProblem[], changed?: AnyResource): void {
   const path = [...before, ...issue.path].map(String);
   if (issue.code === 'unrecognized_keys') {
     for (const key of issue.keys) {
