@@ -92,6 +92,8 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
       installation,
       version: VERSION,
       dataDir,
+      authenticate: (bearer, source) => kernel.authenticate(bearer, source),
+      principal: (nameOrId) => kernel.principal(nameOrId),
       invoke: (invocation) => kernel.invoke(invocation),
       stream: (invocation) => kernel.stream(invocation),
       channel: (invocation) => kernel.channel(invocation),

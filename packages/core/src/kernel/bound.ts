@@ -1,5 +1,5 @@
 // The services as the kernel holds them: each contract with its implementation, its loop and what is kept of its answers.
-import type { Principal } from './authorize.ts';
+import type { Grants, Principal, Ruling } from './authorize.ts';
 import type { Contract, Operation } from './contract.ts';
 import type { Loop } from './controller.ts';
 import type { Answer, Invocation } from './core.ts';
@@ -32,7 +32,18 @@ export interface Frame {
   operation: Operation;
   refs: RefFields;
   principal: Principal;
+  /** Whose rows it works on; empty: the installation's. */
   tenantId: string;
+  /** The tenant that the caller acts in, and its name; empty: none. */
+  actingIn: string;
+  tenantName: string;
+  source: string | undefined;
+  /** An administrator of the tenant or of the installation. */
+  administers: boolean;
+  /** What let it pass, the revision of the target that was looked at for that, and what to ask again should that have changed. */
+  ruling?: Ruling;
+  ruledOn?: number | undefined;
+  grants?: Grants;
   requestId: string;
   input: Record<string, unknown>;
   target: string | undefined;

@@ -37,6 +37,10 @@ export interface Core {
   readonly installation: string;
   readonly version: string;
   readonly dataDir: string;
+  /** Whose token or key this is. `source` is the address it came from. Rejects with `unauthenticated`. */
+  authenticate(bearer: string, source: string): Promise<Principal>;
+  /** A user by id or e-mail address, or a service account by id, to act as. Rejects with `not_found`. */
+  principal(nameOrId: string): Promise<Principal>;
   invoke(invocation: Invocation): Promise<Answer>;
   /** Resolves when the stream is authorised and open; ends when the signal aborts or the iterator returns. */
   stream(invocation: Invocation): Promise<AsyncIterable<unknown>>;

@@ -3,12 +3,27 @@
 //   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
-import { authorize, type Principal, systemPrincipal } from './authorize.ts';
+import {
+  anonymous,
+  bareDirectory,
+  belongsTo,
+  contextOf,
+  crn,
+  type Directory,
+  decide,
+  type Grants,
+  INSTALLATION,
+  isAdministrator,
+  type Principal,
+  rolesIn,
+  rulingText,
+  systemPrincipal,
+} from './authorize.ts';
 import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf } from './bound.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
 import type { Clock } from './clock.ts';
-import { type Contract, type Contracts, listInput } from './contract.ts';
+import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
 import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
 import type { Driver } from './driver.ts';
@@ -18,7 +33,18 @@ import { hashOf, type IdempotencyKey, storeAnswer, storedAnswer } from './idempo
 import type { Log } from './log.ts';
 import { auditLine, Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
-import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
+import {
+  type AccessAnswer,
+  type AccessQuestion,
+  type Call,
+  Outdated,
+  type Preparation,
+  type Reconciliation,
+  type Rows,
+  type Service,
+  type ServiceContext,
+  type ServiceDefinition,
+} from './service.ts';
 import { appendEvent, appendOperation, type Committed, type Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
@@ -46,6 +72,7 @@ export class Kernel implements Core {
   readonly #bound = new Map<string, Bound>();
   readonly #stop = new AbortController();
   readonly #outcomes: Outcomes;
+  readonly #directory: Directory;
   #inFlight = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -61,7 +88,7 @@ export class Kernel implements Core {
       clock: options.clock,
       log: options.log,
       bound: this.#bound,
-      tenantOf: (nameOrId, principal) => this.#tenant(nameOrId, principal),
+      tenantOf: async (nameOrId, principal) => (await this.#tenant(nameOrId, principal, true))?.id ?? INSTALLATION,
     });
     const startedAt = options.clock.now();
     const context: ServiceContext = {
@@ -72,6 +99,8 @@ export class Kernel implements Core {
       version: options.version,
       startedAt,
       resources: options.definitions.map(({ contract }) => contract.resource.name),
+      contracts: options.definitions.map(({ contract }) => contract),
+      access: { rule: (principal, tenantId, question) => this.#rule(principal, tenantId, question) },
       drivers: options.drivers,
       driver: (port) => {
         const driver = options.drivers[port.name];
@@ -82,9 +111,11 @@ export class Kernel implements Core {
       db: options.store.db,
       onCommit: (listener) => options.store.onCommit(listener),
     };
+    let directory: Directory | undefined;
     for (const definition of options.definitions) {
       const { contract } = definition;
       const service = definition.make(context);
+      directory ??= service.directory;
       const operations = new Map(Object.entries(contract.operations).map(([name, operation]) => [name, { operation, refs: refFields(operation) }]));
       const loop =
         service.controller === undefined
@@ -99,7 +130,18 @@ export class Kernel implements Core {
             });
       this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, answers: new Map(), keptRows: 0 });
     }
+    this.#directory = directory ?? bareDirectory(options.store.db);
     options.store.onCommit((committed) => this.#committed(committed));
+  }
+
+  async authenticate(bearer: string, source: string): Promise<Principal> {
+    return this.#directory.authenticate(bearer, source);
+  }
+
+  async principal(nameOrId: string): Promise<Principal> {
+    const found = await this.#directory.find(nameOrId);
+    if (found === undefined) throw new Fault('not_found', `There is no user or service account ${JSON.stringify(nameOrId)}`, { hint: 'cloud user list' });
+    return found;
   }
 
   /** Starts the controllers and the hourly clean-up. */
@@ -167,51 +209,202 @@ export class Kernel implements Core {
 
   async #frame(invocation: Invocation, inside: boolean, requestId: string): Promise<Frame> {
     const { bound, operation, refs } = findOperation(this.#bound, invocation, inside);
-    const { principal } = invocation;
-    if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'set CLOUD_TOKEN, or use the Unix socket' });
-    const input = validate(operation, invocation.input, bound.contract.resource);
+    const { resource } = bound.contract;
+    const principal = await this.#caller(invocation, operation.access === 'anonymous');
+    const input = validate(operation, invocation.input, resource);
     if (operation.target && (invocation.target === undefined || invocation.target === '')) {
       throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, {
         details: [{ path: invocation.service, message: 'give its name or id' }],
       });
     }
-    const tenantId = invocation.tenant === undefined ? principal.tenantId : await this.#tenant(invocation.tenant, principal);
-    authorize(principal, tenantId, `${bound.contract.resource.name}:${invocation.operation}`, operation.kind);
+    const acting = await this.#acting(invocation, principal, operation);
     const stop = this.#stop.signal;
     let signal: AbortSignal | undefined;
-    const startedAt = this.#options.clock.now();
-    return {
+    const frame: Frame = {
       bound,
       name: invocation.operation,
       operation,
       refs,
       principal,
-      tenantId,
+      actingIn: acting.id,
+      tenantId: resource.scope === 'installation' ? INSTALLATION : acting.id,
+      tenantName: acting.name,
+      source: invocation.source,
       requestId,
       input,
       target: invocation.target,
-      startedAt,
+      startedAt: this.#options.clock.now(),
+      administers: false,
       // Most calls never look at it, and joining two signals costs more than a whole `list`.
       get signal() {
         signal ??= invocation.signal === undefined ? stop : AbortSignal.any([stop, invocation.signal]);
         return signal;
       },
     };
+    await this.#authorize(frame, invocation);
+    return frame;
   }
 
-  async #tenant(nameOrId: string, principal: Principal): Promise<string> {
-    const found = await this.#store.read((db) =>
-      db
-        .selectFrom('tenant')
-        .select('id')
-        .where((where) => where.or([where('id', '=', nameOrId), where('name', '=', nameOrId)]))
-        .executeTakeFirst(),
-    );
-    // A tenant that one is no member of is not there.
-    if (found === undefined || (principal.roles[found.id] === undefined && principal.roles['*'] === undefined)) {
-      throw new Fault('not_found', `There is no tenant ${JSON.stringify(nameOrId)}`);
+  /** Who calls, as it is now. */
+  async #caller({ principal }: Invocation, openToAll: boolean): Promise<Principal> {
+    if (principal === undefined) {
+      if (openToAll) return anonymous;
+      throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
     }
-    return found.id;
+    return principal.kept === true ? this.#directory.current(principal) : principal;
+  }
+
+  /** The tenant that the caller acts in: the one it named, else its own. */
+  async #acting({ tenant, service, operation: name }: Invocation, principal: Principal, operation: Operation): Promise<{ id: string; name: string }> {
+    if (operation.access === 'anonymous') return { id: INSTALLATION, name: '' };
+    const found = await this.#tenant(tenant ?? principal.tenantId, principal, tenant !== undefined);
+    if (found === undefined) {
+      if (operation.access !== 'role') return { id: INSTALLATION, name: '' };
+      throw new Fault('forbidden', `${principal.name ?? principal.id} belongs to no tenant`, {
+        details: { permission: `${service}:${name}` },
+        hint: 'cloud tenant list',
+      });
+    }
+    if (found.closing && operation.kind !== 'read' && operation.kind !== 'stream' && operation.access === 'role' && principal.kind !== 'system') {
+      throw new Fault('conflict', `The tenant ${found.name} is being deleted`);
+    }
+    return found;
+  }
+
+  /** Step 4. A ruling that looked at the target is made again in the transaction, should the target have changed until then. */
+  async #authorize(frame: Frame, invocation: Invocation, known?: Grants, from: Unit | Store['db'] = this.#store.db): Promise<void> {
+    const { operation, principal } = frame;
+    const permission = `${invocation.service}:${invocation.operation}`;
+    if (operation.access === 'anonymous' || operation.access === 'authenticated' || operation.internal) {
+      frame.administers = isAdministrator(principal);
+      return;
+    }
+    if (operation.access === 'administrator') {
+      const byMachine = principal.credential !== undefined && principal.credential.kind !== 'session';
+      if (!isAdministrator(principal) || byMachine) {
+        throw new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission}: that is for administrators of the installation`, {
+          details: { permission, reason: byMachine ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation' },
+        });
+      }
+      frame.administers = true;
+      frame.ruling = { allowed: true, kind: 'administrator', reason: 'allowed: an administrator of the installation' };
+      return;
+    }
+    const grants = known ?? (await this.#grants(principal, frame.actingIn));
+    frame.grants = grants;
+    frame.administers = isAdministrator(principal) || grants.roles.includes('admin');
+    const looksAtTarget = grants.bounds !== undefined || grants.policies.length > 0;
+    let target: Row | undefined;
+    if (looksAtTarget && operation.target && frame.bound.contract.resource.stored) {
+      target = await this.#store.read(() => new Table(frame.bound.contract, frame.tenantId, from).find(frame.target as string));
+    }
+    await this.#permit(frame, grants, target);
+  }
+
+  /** Those whom the directory does not have are what they say: the local administrator, controllers, embedders. */
+  async #grants(principal: Principal, tenantId: string): Promise<Grants> {
+    return principal.kept === true ? this.#directory.grants(principal, tenantId) : inlineGrants(principal, tenantId);
+  }
+
+  /** In the transaction: the target may be another one by now, or have other labels. */
+  async #permitAgain(frame: Frame, target: Row | Fault | undefined): Promise<void> {
+    const { grants, operation } = frame;
+    if (grants === undefined || target === undefined || target instanceof Fault || target.revision === frame.ruledOn) return;
+    if (operation.access === 'role' && (grants.bounds !== undefined || grants.policies.length > 0)) await this.#permit(frame, grants, target);
+  }
+
+  /** Throws `forbidden`. What decided is told to those who may read policies. */
+  async #permit(frame: Frame, grants: Grants, target: Row | undefined): Promise<void> {
+    const { bound, name, operation, principal, input } = frame;
+    const { resource } = bound.contract;
+    const permission = `${resource.name}:${name}`;
+    const requestLabels = (input['labels'] as Record<string, string> | undefined) ?? undefined;
+    const named = operation.target ? frame.target : operation.standard === 'create' ? (input['name'] as string | undefined) : undefined;
+    const ruling = decide(grants, {
+      permission,
+      kind: operation.kind,
+      restricted: resource.restricted,
+      resources:
+        target === undefined
+          ? [crn(frame.actingIn, resource.name, named ?? '*')]
+          : [target.id, target.name].map((of) => crn(frame.actingIn, resource.name, of)),
+      context: contextOf({
+        principal,
+        tenant: { id: frame.actingIn, name: frame.tenantName },
+        source: frame.source,
+        now: frame.startedAt,
+        requestLabels,
+        resourceLabels: target?.labels,
+      }),
+    });
+    frame.ruling = ruling;
+    frame.ruledOn = target?.revision;
+    if (ruling.allowed) return;
+    const open = await this.#mayReadPolicies(frame, grants);
+    throw new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission} here`, {
+      details: { permission, ...(open ? { reason: ruling.reason, ...(ruling.policy === undefined ? {} : { policy: ruling.policy }) } : {}) },
+      hint: `cloud auth can-i ${permission}${named === undefined ? '' : ` ${named}`}`,
+    });
+  }
+
+  async #mayReadPolicies(frame: Frame, grants: Grants): Promise<boolean> {
+    const policies = this.#bound.get('policy');
+    if (policies === undefined) return false;
+    const { principal, actingIn, tenantName, source, startedAt } = frame;
+    const context = contextOf({
+      principal,
+      tenant: { id: actingIn, name: tenantName },
+      source,
+      now: startedAt,
+      requestLabels: undefined,
+      resourceLabels: undefined,
+    });
+    const { restricted } = policies.contract.resource;
+    return decide(grants, { permission: 'policy:get', kind: 'read', restricted, resources: [crn(actingIn, 'policy', '*')], context }).allowed;
+  }
+
+  /** The same question without a call, for those who ask what would be. */
+  async #rule(principal: Principal, tenantId: string, asked: AccessQuestion): Promise<AccessAnswer> {
+    const [service = '', name = ''] = asked.permission.split(':');
+    const bound = this.#bound.get(service);
+    const found = bound?.operations.get(name)?.operation;
+    if (bound === undefined || found === undefined || found.access !== 'role' || found.internal) {
+      throw new Fault('invalid_input', `There is no action ${JSON.stringify(asked.permission)}`, {
+        details: [{ path: 'action', message: 'use <resource>:<operation>' }],
+      });
+    }
+    const { resource } = bound.contract;
+    const tenant = await this.#directory.tenant(tenantId);
+    const grants = asked.grants ?? (await this.#grants(principal, tenantId));
+    const given = asked.target;
+    let resources = [crn(tenantId, resource.name, '*')];
+    let labels: Readonly<Record<string, string>> | undefined;
+    if (given !== undefined && given.startsWith('crn:')) resources = [given];
+    else if (given !== undefined) {
+      const row = resource.stored && found.target ? await this.#store.read(() => new Table(bound.contract, tenantId, this.#store.db).find(given)) : undefined;
+      resources = (row === undefined ? [given] : [row.id, row.name]).map((of) => crn(tenantId, resource.name, of));
+      labels = row?.labels;
+    }
+    const question = {
+      permission: asked.permission,
+      kind: found.kind,
+      restricted: resource.restricted,
+      resources,
+      context: {
+        ...contextOf({ principal, tenant, source: asked.source, now: this.#options.clock.now(), requestLabels: asked.labels, resourceLabels: labels }),
+        ...asked.context,
+      },
+    };
+    return { ruling: decide(grants, question), grants, question };
+  }
+
+  /** `named`: by the caller, who is told that it is not there; one's own that is gone is none. */
+  async #tenant(nameOrId: string, principal: Principal, named: boolean): Promise<{ id: string; name: string; closing: boolean } | undefined> {
+    const found = nameOrId === INSTALLATION ? undefined : await this.#directory.tenant(nameOrId);
+    // A tenant that one is no member of is not there.
+    if (found !== undefined && belongsTo(principal, found.id)) return found;
+    if (!named) return undefined;
+    throw new Fault('not_found', `There is no tenant ${JSON.stringify(nameOrId)}`, { hint: 'cloud tenant list' });
   }
 
   // ---- calls
@@ -286,7 +479,7 @@ export class Kernel implements Core {
   async #write(frame: Frame, invocation: Invocation): Promise<Answer> {
     const { bound, tenantId, principal, requestId, name } = frame;
     const idempotency: IdempotencyKey | undefined =
-      invocation.idempotencyKey === undefined
+      invocation.idempotencyKey === undefined || frame.operation.answerKept === 0
         ? undefined
         : { tenantId, principal: principal.id, key: invocation.idempotencyKey, hash: hashOf(bound.contract.resource.name, name, frame.target, frame.input) };
     if (idempotency !== undefined) {
@@ -301,6 +494,9 @@ export class Kernel implements Core {
         startedAt: frame.startedAt,
         principal,
         tenantId,
+        actingIn: frame.actingIn,
+        source: frame.source ?? 'internal',
+        administers: frame.administers,
         requestId,
         signal: frame.signal,
         target: frame.target,
@@ -309,7 +505,7 @@ export class Kernel implements Core {
         client: (contracts) =>
           clientOf(
             contracts,
-            this.#transport((request) => ({ ...invocationOf(request, principal, invocation.source ?? 'internal'), tenant: tenantId })),
+            this.#transport((request) => ({ ...invocationOf(request, principal, invocation.source ?? 'internal'), tenant: frame.actingIn || undefined })),
           ),
       };
       await prepare(preparation);
@@ -342,6 +538,7 @@ export class Kernel implements Core {
     const { bound, operation, name, tenantId } = frame;
     const table = new Table(bound.contract, tenantId, unit);
     const target = await this.#target(frame, table);
+    await this.#permitAgain(frame, target);
     if (invocation.ifMatch !== undefined && target !== undefined && !(target instanceof Fault) && target.generation !== invocation.ifMatch) {
       throw new Fault('stale', `${target.name} has changed since you read it (generation ${target.generation}, not ${invocation.ifMatch})`, {
         hint: `cloud ${bound.contract.resource.name} get ${target.name}`,
@@ -423,7 +620,7 @@ export class Kernel implements Core {
     return resolveRefs(frame.input, frame.refs, (resource) => {
       const bound = this.#bound.get(resource);
       if (bound === undefined) throw new Error(`a field refers to ${resource}, which no service provides`);
-      return { table: new Table(bound.contract, frame.tenantId, from), contract: bound.contract };
+      return { table: new Table(bound.contract, scoped(bound.contract, frame.actingIn), from), contract: bound.contract };
     });
   }
 
@@ -434,12 +631,15 @@ export class Kernel implements Core {
     refs: Record<string, Row[]>,
     follow?: (resource: string, id: string) => void,
   ): Call<Contract, unknown> {
-    const { bound, startedAt, principal, tenantId, requestId, input } = frame;
+    const { bound, startedAt, principal, tenantId, actingIn, requestId, input } = frame;
     const table = new Table(bound.contract, tenantId, unit ?? this.#store.db);
     return {
       startedAt,
       principal,
       tenantId,
+      actingIn,
+      source: frame.source ?? 'internal',
+      administers: frame.administers,
       requestId,
       input,
       signal: unit === undefined ? frame.signal : this.#stop.signal,
@@ -457,9 +657,17 @@ export class Kernel implements Core {
         clientOf(
           contracts,
           unit === undefined
-            ? this.#transport((request) => ({ ...invocationOf(request, principal, 'internal'), tenant: tenantId }))
-            : this.#nested(unit, principal, tenantId, requestId),
+            ? this.#transport((request) => ({ ...invocationOf(request, principal, 'internal'), tenant: actingIn || undefined }))
+            : this.#nested(unit, frame),
         ),
+      systemClient: (inTenant, contracts) => {
+        const as = systemPrincipal(inTenant);
+        if (unit === undefined) return this.clientFor(as, contracts);
+        return clientOf(
+          contracts,
+          this.#nested(unit, { principal: as, actingIn: inTenant, tenantName: '', source: 'internal', requestId, grants: inlineGrants(as, inTenant) }),
+        );
+      },
       event: async (row, type, text) => {
         if (unit === undefined) throw new Error('an event needs a transaction');
         await appendEvent(unit, {
@@ -479,17 +687,18 @@ export class Kernel implements Core {
   }
 
   /** Calls inside a transaction: the same steps, but for those that belong to the outer call (audit, stored answer, preparation, operation). */
-  #nested(unit: Unit, principal: Principal, tenantId: string, requestId: string): Transport {
+  #nested(outerUnit: Unit, outer: Outer): Transport {
     const refuse = () => {
       throw new Error('streams and channels cannot be opened inside a transaction');
     };
     return {
       call: async (request) => {
-        const invocation = { ...invocationOf(request, principal, 'internal'), tenant: tenantId };
-        const frame = await this.#frameInside(invocation, tenantId, requestId);
+        const invocation = invocationOf(request, outer.principal, 'internal');
+        const frame = await this.#frameInside(invocation, outer, outerUnit);
+        const unit: Unit = { ...outerUnit, tenantId: frame.tenantId };
         if (frame.operation.kind !== 'read') return (await this.#inside(frame, unit, invocation, true)).value;
         const { bound, operation } = frame;
-        const table = new Table(bound.contract, tenantId, unit);
+        const table = new Table(bound.contract, frame.tenantId, unit);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'get')
           return freshView(bound, await table.get(frame.target as string), unit.tx);
         if (bound.service.handlers?.[frame.name] === undefined && operation.standard === 'list') {
@@ -503,11 +712,31 @@ export class Kernel implements Core {
     };
   }
 
-  async #frameInside(invocation: Invocation, tenantId: string, requestId: string): Promise<Frame> {
-    const frame = await this.#frame({ ...invocation, tenant: undefined, principal: { ...(invocation.principal as Principal), tenantId } }, true, requestId);
-    if (frame.bound.service.prepare?.[frame.name] !== undefined) {
+  /** All that would have to be looked up is known from the outer call: in its transaction the database answers nobody else. */
+  async #frameInside(invocation: Invocation, outer: Outer, unit: Unit): Promise<Frame> {
+    const { bound, operation, refs } = findOperation(this.#bound, invocation, true);
+    const { principal, actingIn, tenantName, source, requestId } = outer;
+    if (bound.service.prepare?.[invocation.operation] !== undefined) {
       throw new Error(`${invocation.service}.${invocation.operation} waits for a backend first, so it cannot be called inside a transaction`);
     }
+    const frame: Frame = {
+      bound,
+      name: invocation.operation,
+      operation,
+      refs,
+      principal,
+      actingIn,
+      tenantId: scoped(bound.contract, actingIn),
+      tenantName,
+      source,
+      requestId,
+      input: validate(operation, invocation.input, bound.contract.resource),
+      target: invocation.target,
+      startedAt: this.#options.clock.now(),
+      administers: false,
+      signal: this.#stop.signal,
+    };
+    await this.#authorize(frame, invocation, outer.grants ?? inlineGrants(principal, actingIn), unit);
     return frame;
   }
 
@@ -528,6 +757,7 @@ export class Kernel implements Core {
       const target = await this.#store.read(() => this.#target(frame, table));
       // A stream's handler begins with its first item, which is too late to say that there is nothing to stream from.
       if (target instanceof Fault) throw target;
+      await this.#permitAgain(frame, target);
       const refs = await this.#resolve(frame, this.#store.db);
       const call = this.#call(frame, undefined, target, refs);
       if (kind === 'channel') {
@@ -615,6 +845,18 @@ export class Kernel implements Core {
     }
   }
 }
+
+type Outer = Pick<Frame, 'principal' | 'actingIn' | 'tenantName' | 'source' | 'requestId' | 'grants'>;
+
+/** Whose rows a resource's are, for a caller who acts in this tenant. */
+const scoped = (contract: Contract, actingIn: string): string => (contract.resource.scope === 'installation' ? INSTALLATION : actingIn);
+
+const inlineGrants = (principal: Principal, tenantId: string): Grants => ({
+  roles: rolesIn(principal, tenantId),
+  permits: () => false,
+  policies: [],
+  bounds: undefined,
+});
 
 const invocationOf = (request: Request, principal: Principal, source: string): Invocation => ({
   service: request.service,

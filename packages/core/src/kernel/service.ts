@@ -1,6 +1,6 @@
 // What a service hands to the kernel: handlers for what is special about it, and a controller if its resource must be made so in the world.
 import type { z } from 'zod';
-import type { Principal } from './authorize.ts';
+import type { Directory, Grants, Principal, Question, Ruling } from './authorize.ts';
 import type { Channel } from './channel.ts';
 import type { Client } from './client.ts';
 import type { Clock } from './clock.ts';
@@ -26,7 +26,14 @@ interface CallBase<Input> {
   /** When the call came in, Unix milliseconds. */
   readonly startedAt: number;
   readonly principal: Principal;
+  /** Whose rows it works on; empty: the installation's. */
   readonly tenantId: string;
+  /** The tenant that the caller acts in; empty: none. */
+  readonly actingIn: string;
+  /** Where the call came from: an address, `socket`, `embedded`, `internal`. */
+  readonly source: string;
+  /** The caller is an administrator of the tenant or of the installation. */
+  readonly administers: boolean;
   readonly requestId: string;
   readonly input: Input;
   /** Aborted when the caller goes away. Never for a write: what was accepted is done. */
@@ -60,6 +67,8 @@ export interface Call<C extends Contract, Input> extends CallBase<Input> {
   readonly sql: Tx | Db;
   /** Calls other services in this same transaction, as this principal. */
   client<D extends Contracts>(contracts: D): Client<D>;
+  /** Calls in this same transaction too (of a read: each by itself), but as the system in any tenant: for what follows from a change that was allowed. */
+  systemClient<D extends Contracts>(tenantId: string, contracts: D): Client<D>;
   /** Adds an event besides those that row writes make. */
   event(row: Pick<Row, 'id' | 'name'>, type: string, message: string): Promise<void>;
   /** Says after the commit (`onCommit`) that something of this row of the call's resource changed, where only a table of the service's own was written. */
@@ -159,6 +168,27 @@ export interface Controller<C extends Contract> {
   reap?: { list(): Promise<readonly Found[]>; remove(id: string, signal: AbortSignal): Promise<void> };
 }
 
+/** Whether somebody might do something, asked without doing it. */
+export interface AccessQuestion {
+  /** `<resource>:<operation>`. */
+  permission: string;
+  /** Name, id or CRN; every one of the kind when absent. */
+  target?: string | undefined;
+  /** Labels that the call would carry. */
+  labels?: Readonly<Record<string, string>> | undefined;
+  source?: string | undefined;
+  /** Context values in place of, or besides, those of a call made now. */
+  context?: Question['context'] | undefined;
+  /** In place of what the principal has. */
+  grants?: Grants | undefined;
+}
+export interface AccessAnswer {
+  ruling: Ruling;
+  /** What it was decided by, for an explanation. */
+  grants: Grants;
+  question: Question;
+}
+
 /** What a service is given when the core starts. */
 export interface ServiceContext {
   readonly clock: Clock;
@@ -173,6 +203,9 @@ export interface ServiceContext {
   readonly drivers: Readonly<Record<string, Driver>>;
   /** Names of all resources, as events and operations say them. */
   readonly resources: readonly string[];
+  readonly contracts: readonly Contract[];
+  /** Throws `invalid_input` for a permission that no contract has. */
+  readonly access: { rule(principal: Principal, tenantId: string, question: AccessQuestion): Promise<AccessAnswer> };
   /** Calls as the system in a tenant, each in a transaction of its own. */
   client<C extends Contracts>(tenantId: string, contracts: C): Client<C>;
   /** Reads across rows, for services that show the kernel's own tables. */
@@ -191,6 +224,8 @@ export interface Service<C extends Contract> {
   /** Status that no row keeps because it is counted when it is shown: one for each row, in their order. From the transaction, in one. */
   status?(rows: readonly RowOf<C>[], sql: Tx | Db): Promise<readonly StatusOf<C>[]>;
   controller?: Controller<C>;
+  /** Who people and tenants are; one service has it. */
+  directory?: Directory;
   /** Removes what has become old; called about once an hour. */
   prune?(now: number): Promise<void>;
 }

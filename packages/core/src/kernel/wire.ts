@@ -11,7 +11,7 @@ export const HEADER = {
   operation: 'operation',
   requestId: 'x-request-id',
   idempotencyKey: 'idempotency-key',
-  tenant: 'x-cloud-tenant',
+  tenant: 'x-tenant',
   ifMatch: 'if-match',
   etag: 'etag',
   /** `true` on an answer that was given before to the same idempotency key. */
