@@ -1,5 +1,5 @@
 // Places that only their owner may look into.
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
@@ -33,5 +33,41 @@ export function makeDatabasePrivate(file: string): void {
   for (const each of [file, `${file}-wal`, `${file}-shm`]) {
     const info = statSync(each, { throwIfNoEntry: false });
     if (info?.isFile() && (info.mode & 0o077) !== 0 && info.uid === process.getuid?.()) chmodSync(each, 0o600);
+  }
+}
+
+/** Makes a file of mode 0600 that is there whole or not at all, also after power loss. One that is there is replaced. Throws the file system's own error. */
+export function writeWhole(path: string, text: string): void {
+  const part = `${path}.part`;
+  rmSync(part, { force: true }); // of a process that died in the middle
+  const fd = openSync(part, 'wx', 0o600);
+  try {
+    writeSync(fd, text);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameWhole(part, path);
+}
+
+/** Renames, and has the disk know it. */
+export function renameWhole(from: string, to: string): void {
+  renameSync(from, to);
+  syncDirectory(dirname(to));
+}
+
+/** Removes a file, and has the disk know it. Nothing where there is none. */
+export function removeWhole(path: string): void {
+  if (!existsSync(path)) return;
+  unlinkSync(path);
+  syncDirectory(dirname(path));
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
