@@ -129,7 +129,7 @@ describe('core', () => {
       /^services\/[^/]+\/driver\.ts$/.test(to) ||
       // A constant table, needed where nothing may be awaited: inside a transaction and in pure functions.
       to === 'services/instance-type/catalog.ts';
-    const libraries = new Set(['zod', 'kysely', 'yaml', 'tar-stream']);
+    const libraries = new Set(['zod', 'kysely', 'yaml', 'tar-stream', 'bcrypt', 'jose']);
     expect(
       wrong(
         (path) => path.startsWith('services/'),
@@ -159,6 +159,16 @@ describe('core', () => {
       .filter(({ path, text }) => path.startsWith('services/') && /drivers?\.name\b|=== '(docker|memory|libvirt)'/.test(text))
       .map(({ path }) => path);
     expect(asked).toEqual([]);
+  });
+
+  test('what may be done is decided in one place, and nobody in here is whom he says', () => {
+    const deciders = core.filter(({ text }) => /\bdecide\(/.test(code(text))).map(({ path }) => path);
+    expect(deciders.sort()).toEqual(['kernel/authorize.ts', 'kernel/invoke.ts']);
+    // Services act as their caller, or say in which tenant they act as the system: `systemClient`, `context.client`.
+    const pretenders = core
+      .filter(({ path, text }) => path.startsWith('services/') && /\b(localAdministrator|systemPrincipal)\b/.test(code(text)))
+      .map(({ path }) => path);
+    expect(pretenders).toEqual([]);
   });
 
   test('the list of contracts loads where there is no Node', () => {
