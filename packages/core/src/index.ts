@@ -1,5 +1,6 @@
 // The whole cloud in one object: opens the data directory, loads the drivers, starts the controllers.
 import { join } from 'node:path';
+import { readKeyCommand } from './key-command.ts';
 import { type Clock, systemClock } from './kernel/clock.ts';
 import type { Core } from './kernel/core.ts';
 import { type OpenedDb, openDb } from './kernel/db.ts';
@@ -8,8 +9,10 @@ import { Fault } from './kernel/errors.ts';
 import { makeDirectory } from './kernel/files.ts';
 import { newId } from './kernel/ids.ts';
 import { Kernel } from './kernel/invoke.ts';
+import { openKeyring } from './kernel/keyring.ts';
 import { lockDataDir } from './kernel/lock.ts';
 import { type Log, silent } from './kernel/log.ts';
+import type { MasterKeySource, OutsideSource } from './kernel/master-key.ts';
 import { migrate, migrateKernel } from './kernel/migrate.ts';
 import { Store } from './kernel/store.ts';
 import { services } from './services.ts';
@@ -20,6 +23,7 @@ export type { Answer, Core, Invocation } from './kernel/core.ts';
 export type { DriverSet } from './kernel/driver.ts';
 export { DriverError, ERRORS, type ErrorCode, Fault, type FaultBody } from './kernel/errors.ts';
 export { type Log, silent } from './kernel/log.ts';
+export { type MasterKeySource, masterKeySource, nextMasterKeySource, type OutsideSource } from './kernel/master-key.ts';
 
 export const VERSION = '0.1.0';
 
@@ -31,6 +35,10 @@ export interface CoreOptions {
   dataDir: string;
   /** Default: the one that the data directory was used with, else docker. */
   drivers?: DriverName | DriverSet;
+  /** Where the master key comes from. Default: a file of the data directory, made at first start. */
+  masterKey?: MasterKeySource;
+  /** To rotate to before anything else is done; nothing when that is done already. */
+  nextMasterKey?: OutsideSource | undefined;
   log?: Log;
   clock?: Clock;
   /** Whether an accepted change survives power loss. Default true; only tests turn it off. */
@@ -79,9 +87,21 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
       });
     }
     drivers = typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock });
+    const { keyring, pending } = await openKeyring({
+      dataDir,
+      source: options.masterKey ?? { kind: 'local' },
+      next: options.nextMasterKey,
+      db,
+      installation,
+      readCommand: readKeyCommand,
+    });
     const store = new Store(db, clock);
-    const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, dataDir, installation, version: VERSION });
+    const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, keyring, dataDir, installation, version: VERSION });
     await migrate(db, kernel.migrations());
+    if (pending !== undefined) {
+      const { from, to } = await kernel.rotateMasterKey(pending);
+      log.info({ from, to }, 'the master key was rotated');
+    }
     let started: Promise<void> | undefined;
     const start = (): Promise<void> => (started ??= kernel.start());
     if (options.start !== false) await start();

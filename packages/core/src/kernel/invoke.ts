@@ -30,7 +30,9 @@ import type { Driver } from './driver.ts';
 import { Fault } from './errors.ts';
 import { pruneForever } from './history.ts';
 import { hashOf, type IdempotencyKey, storeAnswer, storedAnswer } from './idempotency.ts';
+import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
+import type { OutsideSource } from './master-key.ts';
 import { auditLine, Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
 import {
@@ -56,6 +58,7 @@ export interface KernelOptions {
   drivers: Readonly<Record<string, Driver>>;
   clock: Clock;
   log: Log;
+  keyring: Keyring;
   dataDir: string;
   installation: string;
   version: string;
@@ -100,6 +103,8 @@ export class Kernel implements Core {
       startedAt,
       resources: options.definitions.map(({ contract }) => contract.resource.name),
       contracts: options.definitions.map(({ contract }) => contract),
+      keyring: options.keyring,
+      rotateMasterKey: () => this.rotateMasterKey(),
       access: { rule: (principal, tenantId, question) => this.#rule(principal, tenantId, question) },
       drivers: options.drivers,
       driver: (port) => {
@@ -149,6 +154,13 @@ export class Kernel implements Core {
     for (const { loop } of this.#bound.values()) await loop?.start();
     const { clock, log } = this.#options;
     void pruneForever({ store: this.#store, clock, log, bound: this.#bound, signal: this.#stop.signal });
+  }
+
+  /** Another master key: the given one, or one from where the present one came. */
+  rotateMasterKey(next?: OutsideSource): Promise<{ from: string; to: string }> {
+    return this.#options.keyring.rotate(next, async (tx, from, to) => {
+      for (const { service } of this.#bound.values()) await service.reseal?.(tx, from, to);
+    });
   }
 
   /** Migrations of the services, for `migrate` before the start. */

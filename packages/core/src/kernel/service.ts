@@ -7,6 +7,7 @@ import type { Clock } from './clock.ts';
 import type { Contract, Contracts, Operation, RefIds, Shape } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import type { Driver, Found, Port } from './driver.ts';
+import type { Keyring, Reseal } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { Migration } from './migrate.ts';
 import type { Committed } from './store.ts';
@@ -204,6 +205,9 @@ export interface ServiceContext {
   /** Names of all resources, as events and operations say them. */
   readonly resources: readonly string[];
   readonly contracts: readonly Contract[];
+  readonly keyring: Keyring;
+  /** Has every service seal its own anew, in a transaction that this begins. As `Keyring.rotate` without `next`. */
+  rotateMasterKey(): Promise<{ from: string; to: string }>;
   /** Throws `invalid_input` for a permission that no contract has. */
   readonly access: { rule(principal: Principal, tenantId: string, question: AccessQuestion): Promise<AccessAnswer> };
   /** Calls as the system in a tenant, each in a transaction of its own. */
@@ -226,6 +230,8 @@ export interface Service<C extends Contract> {
   controller?: Controller<C>;
   /** Who people and tenants are; one service has it. */
   directory?: Directory;
+  /** For those who keep what the keyring sealed: opens all of it with the first keys and seals it with the second. */
+  reseal?: Reseal;
   /** Removes what has become old; called about once an hour. */
   prune?(now: number): Promise<void>;
 }

@@ -18,7 +18,9 @@ import type { Driver, DriverSet } from '../kernel/driver.ts';
 import { Fault } from '../kernel/errors.ts';
 import { newId } from '../kernel/ids.ts';
 import { Kernel } from '../kernel/invoke.ts';
+import { type Keyring, openKeyring } from '../kernel/keyring.ts';
 import { type Log, silent } from '../kernel/log.ts';
+import type { MasterKeySource } from '../kernel/master-key.ts';
 import { migrate, migrateKernel } from '../kernel/migrate.ts';
 import type { ServiceDefinition } from '../kernel/service.ts';
 import { Store } from '../kernel/store.ts';
@@ -33,7 +35,11 @@ export interface BenchOptions {
   dataDir?: string;
   definitions?: readonly ServiceDefinition[];
   log?: Log;
+  /** Default: always the same one, which costs no file. */
+  masterKey?: MasterKeySource;
 }
+
+const MASTER_KEY: MasterKeySource = { kind: 'value', value: 'dGVzdHMgYWx3YXlzIGhhdmUgdGhpcyBtYXN0ZXJrZXk' };
 
 type Ended = z.output<typeof OperationView>;
 
@@ -45,6 +51,7 @@ export interface Bench extends AsyncDisposable {
   readonly clock: Clock;
   readonly db: Db;
   readonly store: Store;
+  readonly keyring: Keyring;
   readonly dataDir: string;
   /** The same cloud as somebody else. */
   as(principal: Principal): Cloud;
@@ -103,6 +110,15 @@ export async function bench(options: BenchOptions = {}): Promise<Bench> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'cloud-core-'));
   const opened = openDb(join(dataDir, 'cloud.db'), { durable: false });
   await migrateKernel(opened.db);
+  const { keyring } = await openKeyring({
+    dataDir,
+    source: options.masterKey ?? MASTER_KEY,
+    db: opened.db,
+    installation: 'cloud-test',
+    readCommand: async () => {
+      throw new Error('no command gives a key here');
+    },
+  });
   const life = mortal(drivers, clock);
   const store = new Store(opened.db, life.clock);
   const kernel = new Kernel({
@@ -111,6 +127,7 @@ export async function bench(options: BenchOptions = {}): Promise<Bench> {
     drivers: life.drivers,
     clock: life.clock,
     log: options.log ?? silent,
+    keyring,
     dataDir,
     installation: 'cloud-test',
     version: '0.0.0',
@@ -166,6 +183,7 @@ export async function bench(options: BenchOptions = {}): Promise<Bench> {
     clock,
     db: opened.db,
     store,
+    keyring,
     dataDir,
     as: (other) => client(contracts, other),
     clientOf: (of) => client(of, principal),
