@@ -81,12 +81,12 @@ export const policies = contract(policy, {
       context: z
         .record(z.string().max(128), z.string().max(1024))
         .default({})
-        .meta({ description: 'Context keys, such as cloud:SourceIp=10.0.0.1', example: { 'cloud:SourceIp': '10.0.0.1' }, cli: { flag: 'context' } }),
+        .meta({ description: 'Context keys, such as cloud:SourceIp=10.0.0.1', example: { 'cloud:SourceIp': '10.0.0.1' }, cli: { flag: 'context-key' } }),
     },
     output: Verdict,
     examples: [
       ['policy simulate instance:delete web --user ann@example.com', ''],
-      ['policy simulate instance:delete web --document @draft.json --context cloud:SourceIp=10.0.0.1', ''],
+      ['policy simulate instance:delete web --document @draft.json --context-key cloud:SourceIp=10.0.0.1', ''],
     ],
   }),
   lint: query(policy, {
