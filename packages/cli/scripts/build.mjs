@@ -36,7 +36,7 @@ const { output } = await bundle.write({
     groups: [
       {
         name: 'plain',
-        test: /(?:cli[\\/]dist[\\/](?:start|run|base|words|common-flags|settings|http|remote|input|table|help|wait|progress|ask|print[\\/]\w+)|core[\\/]dist[\\/]kernel[\\/](?:errors|near|paths|wire))\.js$/,
+        test: /(?:cli[\\/]dist[\\/](?:start|run|base|words|common-flags|contexts|settings|http|remote|input|table|help|wait|progress|ask|print[\\/]\w+)|core[\\/]dist[\\/]kernel[\\/](?:errors|near|paths|wire))\.js$/,
         priority: 2,
       },
       { name: 'oclif', test: /node_modules[\\/](?!zod|yaml|ws)/ },

@@ -117,6 +117,10 @@ function flagFor(command: Command, path: string): string {
   const flag = command.flags.find((one) => (one.field ?? one.name) === field);
   if (flag === undefined) return `${path}: `;
   // The place in a list helps only where the command line has several; keys of maps always do.
-  const place = rest.filter((part) => !/^\d+$/.test(part)).join('.');
+  const place = flag.type === 'json' ? pathText(rest) : rest.filter((part) => !/^\d+$/.test(part)).join('.');
   return `--${flag.name}${place === '' ? '' : ` (${place})`}: `;
 }
+
+/** `Statement[0].Effect`: where in a document. */
+const pathText = (parts: readonly string[]): string =>
+  parts.reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path === '' ? part : `${path}.${part}`), '');

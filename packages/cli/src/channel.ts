@@ -15,10 +15,20 @@ export async function openChannel<R>(
   target: string | undefined,
   input: Record<string, unknown>,
 ): Promise<Channel<R>> {
+  const authorization = await remote.authorization(operation);
+  try {
+    return await channelWith<R>(remote, pathOf(operation, target, input), authorization);
+  } catch (error) {
+    const other = error instanceof Fault && error.code === 'unauthenticated' ? await remote.renewed(authorization) : undefined;
+    if (other === undefined) throw error;
+    return channelWith<R>(remote, pathOf(operation, target, input), other);
+  }
+}
+
+async function channelWith<R>(remote: Remote, path: string, authorization: string | undefined): Promise<Channel<R>> {
   const { endpoint } = remote.settings;
-  const path = pathOf(operation, target, input);
   const address = 'socket' in endpoint ? `ws+unix://${endpoint.socket}:${path}` : `${endpoint.url.replace(/^http/, 'ws')}${path}`;
-  const headers = remote.headers('token' in endpoint && endpoint.token !== undefined ? { authorization: `Bearer ${endpoint.token}` } : {});
+  const headers = remote.headers(authorization);
   const socket = new WebSocket(address, [CHANNEL_PROTOCOL], { headers, perMessageDeflate: false, maxPayload: 4 * 1024 * 1024 });
   socket.on('error', () => undefined); // told through `opened` and `result`
   const opened = new Promise<void>((resolve, reject) => {

@@ -15,13 +15,14 @@ export const COMMON: Readonly<Record<string, Flag>> = {
   'dry-run': { name: 'dry-run', type: 'boolean', description: 'Check and show what would be sent, change nothing' },
   from: { name: 'from', type: 'string', description: 'Read fields from this YAML or JSON file (- for standard input); flags win', example: 'web.yaml' },
   unset: { name: 'unset', type: 'string', many: true, description: 'Take this field away' },
-  tenant: { name: 'tenant', type: 'string', description: 'Act in this tenant' },
+  tenant: { name: 'tenant', type: 'string', ref: 'tenant', description: 'Act in this tenant' },
+  context: { name: 'context', type: 'string', ref: 'context', description: 'Use this context (`cloud context list`)' },
   quiet: { name: 'quiet', char: 'q', type: 'boolean', description: 'No progress and no notes, only the answer' },
   socket: { name: 'socket', type: 'string', description: "The daemon's Unix socket" },
-  url: { name: 'url', type: 'string', description: "The daemon's address, such as http://127.0.0.1:7070" },
+  url: { name: 'url', type: 'string', description: "The daemon's address, such as http://127.0.0.1:7070 or https://cloud.example.com" },
   verbose: { name: 'verbose', type: 'boolean', description: 'Show each request on standard error' },
   help: { name: 'help', char: 'h', type: 'boolean', description: 'Show this help' },
 };
 
 /** Taken by every command, and allowed before it. */
-export const GLOBAL = ['output', 'tenant', 'quiet', 'socket', 'url', 'verbose', 'help'] as const;
+export const GLOBAL = ['output', 'tenant', 'context', 'quiet', 'socket', 'url', 'verbose', 'help'] as const;

@@ -3,7 +3,7 @@ import { type Contract, contracts, Fault, type FieldProblem } from '@thecloud/co
 import { out } from './base.ts';
 import { nameOf, structured } from './print/index.ts';
 import { pathOf, type Remote } from './remote.ts';
-import { type Command, loadGroup, type OperationSpec } from './table.ts';
+import { type Command, loadGroup, type OperationSpec, spoken } from './table.ts';
 
 export async function dryRun(command: Command, remote: Remote, targets: readonly string[], input: Record<string, unknown>): Promise<void> {
   const operation = command.operation as OperationSpec;
@@ -11,7 +11,7 @@ export async function dryRun(command: Command, remote: Remote, targets: readonly
   const result = contract?.operations[operation.name]?.input.safeParse(input);
   if (result?.success === false) {
     const problems: FieldProblem[] = result.error.issues.map((issue) => ({ path: issue.path.map(String).join('.'), message: issue.message }));
-    throw new Fault('invalid_input', problems[0]?.message ?? 'The input is not right', { details: problems, hint: `cloud ${command.id} --help` });
+    throw new Fault('invalid_input', problems[0]?.message ?? 'The input is not right', { details: problems, hint: `cloud ${spoken(command.id)} --help` });
   }
   const get = loadGroup(operation.resource).commands.find((one) => one.operation?.standard === 'get')?.operation;
   const { output } = remote.settings;

@@ -2,7 +2,7 @@
 import { colours, paint } from './base.ts';
 import { COMMON, GLOBAL } from './common-flags.ts';
 import { pad, width } from './print/width.ts';
-import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from './table.ts';
+import { type Command, type Flag, findCommand, groupIn, loadGroup, loadIndex, spoken, spokenGroup, subgroups } from './table.ts';
 
 const WIDEST = 100;
 
@@ -10,9 +10,12 @@ function rootHelp(): string {
   const { groups, commands } = loadIndex();
   const shown = (list: readonly { hidden?: true }[]) => list.filter((one) => !one.hidden);
   const resources = groups.filter((group) => group.resource && shown(group.commands).length > 0);
-  const own = [...groups.filter((group) => !group.resource), ...commands.filter((one) => !one.hidden).map(({ id, summary }) => ({ name: id, summary }))];
+  const own = [
+    ...groups.filter((group) => !group.resource && shown(group.commands).length > 0),
+    ...commands.filter((one) => !one.hidden).map(({ id, summary }) => ({ name: id, summary })),
+  ];
   const size = Math.max(...[...resources, ...own].map(({ name }) => name.length));
-  const lines = (list: readonly { name: string; summary: string }[]) => list.map(({ name, summary }) => `  ${pad(name, size)}  ${summary}`);
+  const lines = (list: readonly { name: string; summary: string }[]) => list.map(({ name, summary }) => `  ${pad(spokenGroup(name), size)}  ${summary}`);
   return text([
     'The Cloud: a cloud on your own machine.',
     '',
@@ -47,7 +50,10 @@ function rootHelp(): string {
 const ENVIRONMENT = [
   ['CLOUD_DATA_DIR', "The daemon's data directory"],
   ['CLOUD_SOCKET', "The daemon's Unix socket"],
-  ['CLOUD_URL', "The daemon's address, with CLOUD_TOKEN, instead of the socket"],
+  ['CLOUD_URL', "The daemon's address, instead of the socket"],
+  ['CLOUD_TOKEN', 'Token to call with'],
+  ['CLOUD_API_KEY', 'API key to call with'],
+  ['CLOUD_CONTEXT', 'Context to use'],
   ['CLOUD_TENANT', 'Tenant to act in'],
   ['CLOUD_OUTPUT', 'How to print'],
   ['NO_COLOR', 'No colours'],
@@ -55,20 +61,24 @@ const ENVIRONMENT = [
 
 function groupHelp(name: string): string {
   const { group, states } = loadGroup(name);
-  const commands = group.commands.filter((one) => !one.hidden);
-  const size = Math.max(0, ...commands.map(({ id }) => id.length - name.length - 1));
+  const commands = group.commands.filter((one) => !one.hidden).map(({ id, summary }) => ({ word: id.slice(name.length + 1), summary }));
+  const below = subgroups(name).map((one) => ({ word: one.name.slice(name.length + 1), summary: one.summary }));
+  const size = Math.max(0, ...[...commands, ...below].map(({ word }) => word.length));
+  const lines = (list: typeof commands) => list.map(({ word, summary }) => `  ${pad(word, size)}  ${summary}`);
+  const said = spokenGroup(name);
   return text([
     `${group.summary}.`,
     ...(group.description === undefined ? [] : ['', ...wrap(group.description, '')]),
     '',
     title('Usage'),
-    `  cloud ${name} <operation>${group.resource ? ' [name]' : ''} [flags]`,
+    `  cloud ${said} <operation>${group.resource ? ' [name]' : ''} [flags]`,
     '',
     title(group.resource ? 'Operations' : 'Commands'),
-    ...commands.map(({ id, summary }) => `  ${pad(id.slice(name.length + 1), size)}  ${summary}`),
+    ...lines(commands),
+    ...(below.length === 0 ? [] : ['', title('Below it'), ...lines(below)]),
     ...(group.resource && states.length > 1 ? ['', title('States'), `  ${states.join(', ')}`] : []),
     '',
-    `\`cloud ${name} <operation> --help\` shows flags and examples.`,
+    `\`cloud ${said} <operation> --help\` shows flags and examples.`,
   ]);
 }
 
@@ -83,7 +93,7 @@ function commandHelp(command: Command): string {
     ...(command.description === undefined ? [] : ['', ...wrap(command.description, '')]),
     '',
     title('Usage'),
-    `  cloud ${[command.id, ...command.positionals.map(positionalText), ...required.map((flag) => `--${flag.name} ${valueText(flag)}`)].join(' ')} [flags]`,
+    `  cloud ${[spoken(command.id), ...command.positionals.map(positionalText), ...required.map((flag) => `--${flag.name} ${valueText(flag)}`)].join(' ')} [flags]`,
     ...(positionals.length === 0 ? [] : ['', title('Arguments'), ...argumentLines(positionals)]),
     ...(own.length === 0 ? [] : ['', title('Flags'), ...flagLines(own)]),
     ...(common.length === 0
@@ -112,6 +122,7 @@ export function valueText(flag: Flag): string {
   if (flag.type === 'boolean') return '';
   if (flag.type === 'map') return '<key=value>';
   if (flag.ref !== undefined) return `<${flag.ref}>`;
+  if (flag.secret) return '<@file|->';
   if (flag.file) return '<text|@file|->';
   if (flag.seconds) return '<duration>';
   return flag.type === 'integer' || flag.type === 'number' ? '<n>' : flag.type === 'json' ? '<json>' : flag.values === undefined ? '<text>' : '<word>';
@@ -167,13 +178,15 @@ const text = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
 
 /** Help for what the words name, as far as they name anything. Undefined when they name nothing known. */
 export function helpFor(words: readonly string[]): string | undefined {
-  const [group, operation] = words.filter((word) => !word.startsWith('-'));
-  if (group === undefined) return rootHelp();
-  if (!hasGroup(group)) {
-    const command = findCommand(group);
+  const names = words.filter((word) => !word.startsWith('-'));
+  if (names.length === 0) return rootHelp();
+  const group = groupIn(names);
+  if (group === undefined) {
+    const command = findCommand(names[0] as string);
     return command === undefined ? undefined : commandHelp(command);
   }
-  if (operation === undefined) return groupHelp(group);
-  const command = findCommand(`${group} ${operation}`);
+  const operation = names[group.used];
+  if (operation === undefined) return groupHelp(group.name);
+  const command = findCommand(`${group.name} ${operation}`);
   return command === undefined ? undefined : commandHelp(command);
 }

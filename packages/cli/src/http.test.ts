@@ -103,7 +103,7 @@ describe('nobody at the other end', () => {
       code: 'unavailable',
       hint: 'cloud daemon start',
     });
-    await expect(request({ host: '127.0.0.1', port: 1, url: 'http://127.0.0.1:1', token: undefined }, { method: 'GET', path: '/' })).rejects.toMatchObject({
+    await expect(request({ host: '127.0.0.1', port: 1, url: 'http://127.0.0.1:1', secure: false }, { method: 'GET', path: '/' })).rejects.toMatchObject({
       code: 'unavailable',
     });
   });
@@ -158,7 +158,7 @@ describe('calls', () => {
     const keys = heard.map((text) => /idempotency-key: (.+)\r\n/.exec(text)?.[1]);
     expect(keys).toHaveLength(2);
     expect(keys[0]).toBe(keys[1]);
-    expect(heard[0]).toContain('x-cloud-tenant: acme\r\n');
+    expect(heard[0]).toContain('x-tenant: acme\r\n');
     expect(heard[0]?.endsWith('{"name":"prod"}')).toBe(true);
   });
 

@@ -1,5 +1,5 @@
 // HTTP/1.1 over a socket, as much as talking to the daemon takes. `node:http` alone would cost a third of a command's start.
-import { connect, type Socket } from 'node:net';
+import { connect, isIP, type Socket } from 'node:net';
 import { Fault } from '@thecloud/core/contracts';
 import type { Endpoint } from './settings.ts';
 
@@ -161,13 +161,48 @@ export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): F
     case 'EACCES':
     case 'EPERM':
       return new Fault('unavailable', `You may not open ${where}: the daemon belongs to another user`, { hint: `ls -l ${where}`, cause: error });
+    case 'ECONNRESET':
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
+      if (!('secure' in endpoint) || !endpoint.secure) break;
+      return new Fault('unavailable', `${where} does not speak TLS`, {
+        hint: `use ${where.replace(/^https/, 'http')}, or a proxy that speaks it`,
+        cause: error,
+      });
+    case 'ERR_TLS_CERT_ALTNAME_INVALID':
+      return new Fault('unavailable', `The certificate at ${where} is for another name`, { hint: `openssl s_client -connect ${hostOf(where)}`, cause: error });
+    case 'CERT_HAS_EXPIRED':
+      return new Fault('unavailable', `The certificate at ${where} has expired`, { hint: `openssl s_client -connect ${hostOf(where)}`, cause: error });
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return new Fault('unavailable', `The certificate at ${where} is from nobody that this machine trusts`, {
+        hint: "export NODE_EXTRA_CA_CERTS=<the issuer's certificate, PEM>",
+        cause: error,
+      });
     default:
-      return new Fault('unavailable', `${where} cannot be reached: ${error.message}`, { hint: 'cloud daemon status', cause: error });
   }
+  return new Fault('unavailable', `${where} cannot be reached: ${error.message}`, { hint: 'cloud daemon status', cause: error });
+}
+
+const hostOf = (url: string): string => {
+  const { hostname, port } = new URL(url);
+  return `${hostname}:${port === '' ? 443 : port}`;
+};
+
+function socketTo(endpoint: Endpoint): Socket {
+  if ('socket' in endpoint) return connect(endpoint.socket);
+  const { host, port, secure } = endpoint;
+  if (!secure) return connect(port, host);
+  // Loaded only here: it costs more than all the rest of a plain command.
+  const tls = process.getBuiltinModule('node:tls');
+  return tls.connect({ host, port, ALPNProtocols: ['http/1.1'], ...(isIP(host) === 0 ? { servername: host } : {}) });
 }
 
 function open(endpoint: Endpoint, ask: Ask, sink: Sink, done: (error?: unknown) => void): Socket {
-  const socket = 'socket' in endpoint ? connect(endpoint.socket) : connect(endpoint.port, endpoint.host);
+  const socket = socketTo(endpoint);
   const reader = new Reader(sink, ask.method === 'HEAD');
   let connected = false;
   let finished = false;
@@ -187,7 +222,7 @@ function open(endpoint: Endpoint, ask: Ask, sink: Sink, done: (error?: unknown) 
       finish(new Fault('unavailable', `${describeEndpoint(endpoint)} did not answer within ${Math.round(patience / 1000)} s`, { hint: 'cloud daemon status' })),
     );
   }
-  socket.on('connect', () => {
+  socket.on('secure' in endpoint && endpoint.secure ? 'secureConnect' : 'connect', () => {
     connected = true;
   });
   socket.on('data', (bytes: Buffer) => {
@@ -206,9 +241,8 @@ function open(endpoint: Endpoint, ask: Ask, sink: Sink, done: (error?: unknown) 
   );
   const body = ask.body === undefined ? undefined : Buffer.from(ask.body);
   const headers: Record<string, string> = {
-    host: 'socket' in endpoint ? 'localhost' : `${endpoint.host.includes(':') ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`,
+    host: 'socket' in endpoint ? 'localhost' : endpoint.url.replace(/^https?:\/\//, ''),
     connection: 'close',
-    ...('token' in endpoint && endpoint.token !== undefined ? { authorization: `Bearer ${endpoint.token}` } : {}),
     ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) }),
     ...ask.headers,
   };

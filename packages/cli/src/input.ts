@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { Fault, type FieldProblem, nearest } from '@thecloud/core/contracts';
+import { askSecret, someoneIsThere } from './ask.ts';
 import { usage } from './base.ts';
-import type { Flag, FlagType } from './table.ts';
+import { type Flag, type FlagType, type Positional, spoken } from './table.ts';
 import { flag, isSet, type Words } from './words.ts';
 
 export interface Input {
@@ -20,12 +21,14 @@ export async function inputOf(words: Words): Promise<Input> {
   const targets: string[] = [];
 
   const given = [...words.positionals, ...words.rest];
+  await yamlFor(words);
+  checkSecrets(words);
   const rest = command.positionals.find((one) => one.rest);
   for (const positional of command.positionals) {
     const values = positional.rest ? given.splice(0) : given.splice(0, 1);
     if (values.length === 0) {
       const inFile = positional.field !== '$target' && input[positional.field] !== undefined;
-      if (positional.required && !inFile) throw usage(`<${positional.label}> is missing`, `cloud ${command.id} --help`);
+      if (positional.required && !inFile) throw usage(`<${positional.label}> is missing`, `cloud ${spoken(command.id)} --help`);
       continue;
     }
     if (positional.field === '$target') {
@@ -36,11 +39,12 @@ export async function inputOf(words: Words): Promise<Input> {
     } else if (positional.rest) input[positional.field] = values;
     else {
       const value = values[0] as string;
-      input[positional.field] = scalar(positional.type, {}, positional.file ? textFrom(value, `<${positional.label}>`) : value, positional.field, problems);
+      const text = positional.secret ? secretFrom(value, `<${positional.label}>`) : positional.file ? textFrom(value, `<${positional.label}>`) : value;
+      input[positional.field] = scalar(positional.type, {}, text, positional.field, problems);
     }
   }
   if (given.length > 0 && rest === undefined) {
-    throw usage(`"${given[0]}" is one word too many; ${signature(words)}`, `cloud ${command.id} --help`);
+    throw usage(`"${given[0]}" is one word too many; ${signature(words)}`, `cloud ${spoken(command.id)} --help`);
   }
 
   for (const one of command.flags) {
@@ -63,28 +67,34 @@ export async function inputOf(words: Words): Promise<Input> {
     input[found.field] = null;
   }
   if (command.operation?.restarts && isSet(words, 'yes')) input['allowRestart'] = true;
+  if (someoneIsThere()) {
+    for (const one of command.flags) {
+      if (!one.secret || !one.required || one.field === undefined || input[one.field] !== undefined) continue;
+      input[one.field] = await askSecret(`${labelOf(one)}: `);
+    }
+  }
   // A file may have misspelt the very field that is missing: then the daemon names both.
   const whole = from === undefined || isSet(words, 'dry-run');
   const missing = command.flags.filter(
-    (one) => (whole || one.field === undefined) && one.required && (one.field === undefined ? !words.flags.has(one.name) : input[one.field] === undefined),
+    (one) => (whole || one.field === undefined) && one.required && !words.flags.has(one.name) && (one.field === undefined || input[one.field] === undefined),
   );
   for (const one of missing)
     problems.push({ path: one.field ?? one.name, message: `give ${one.type === 'integer' || one.type === 'number' ? 'a number' : 'a value'}; it is required` });
   if (problems.length > 0) {
     const first = problems[0] as FieldProblem;
-    throw new Fault('invalid_input', `${first.path}: ${first.message}`, { details: problems, hint: `cloud ${command.id} --help` });
+    throw new Fault('invalid_input', `${first.path}: ${first.message}`, { details: problems, hint: `cloud ${spoken(command.id)} --help` });
   }
   return { targets, input };
 }
 
 const signature = ({ command }: Words): string => {
   const names = command.positionals.map((one) => `<${one.label}>`);
-  return names.length === 0 ? `\`cloud ${command.id}\` takes flags only` : `\`cloud ${command.id}\` takes ${names.join(' and ')}`;
+  return names.length === 0 ? `\`cloud ${spoken(command.id)}\` takes flags only` : `\`cloud ${spoken(command.id)}\` takes ${names.join(' and ')}`;
 };
 
 export function valueOf(one: Flag, values: readonly string[], problems: FieldProblem[]): unknown {
   const field = one.field ?? one.name;
-  const read = (text: string): string => (one.file ? textFrom(text, `--${one.name}`) : text);
+  const read = (text: string): string => (one.secret ? secretFrom(text, `--${one.name}`) : one.file ? textFrom(text, `--${one.name}`) : text);
   if (one.type === 'map') {
     const map: Record<string, string> = {};
     for (const text of values) {
@@ -124,9 +134,9 @@ function scalar(
     }
     case 'json':
       try {
-        return JSON.parse(text);
+        return jsonOrYaml(text);
       } catch (error) {
-        problems.push({ path: field, message: `"${text}" is not JSON: ${(error as Error).message}` });
+        problems.push({ path: field, message: (error as Error).message });
         return undefined;
       }
     default:
@@ -139,6 +149,63 @@ function scalar(
 }
 
 export const expandHome = (path: string): string => (path === '~' || path.startsWith('~/') ? `${process.env['HOME'] || homedir()}${path.slice(1)}` : path);
+
+/** Loaded when a document is given that is not JSON, since most are. */
+let parseYaml: ((text: string) => unknown) | undefined;
+
+async function yamlFor(words: Words): Promise<void> {
+  const documents = words.command.flags.some((one) => one.type === 'json' && words.flags.has(one.name));
+  if (documents) parseYaml ??= (await import('yaml')).parse;
+}
+
+/** What begins like JSON is meant as JSON, and its mistakes are told as such. */
+function jsonOrYaml(text: string): unknown {
+  const start = text.trimStart();
+  const asJson = parseYaml === undefined || start.startsWith('{') || start.startsWith('[');
+  let value: unknown;
+  try {
+    value = asJson ? JSON.parse(text) : parseYaml?.(text);
+  } catch (error) {
+    const shown = text.length > 60 ? 'this' : `"${text}"`;
+    throw new Error(`${shown} is not ${asJson ? 'JSON' : 'YAML'}: ${(error as Error).message.split(':\n', 1)[0]}`, { cause: error });
+  }
+  if (typeof value === 'string') throw new Error(`"${value}" is no document; to read it from a file, write @${value}`);
+  return value;
+}
+
+const labelOf = (one: Flag): string => {
+  const words = one.name.replaceAll('-', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+
+/** Secrets on a command line are in the shell's history and in `ps` before anything can be done about it; they are not taken, so that nobody gets used to it. */
+function checkSecrets({ command, flags, positionals }: Words): void {
+  let streams = 0;
+  const check = (value: string, what: string, fix: string): void => {
+    if (value === '-') streams++;
+    if (value === '-' || (value.startsWith('@') && !value.startsWith('@@'))) return;
+    throw usage(
+      `${what}: a secret is not taken from the command line, where the shell's history and \`ps\` would have it; use - (standard input) or @file`,
+      `cloud ${spoken(command.id)} ${fix}`,
+    );
+  };
+  for (const one of command.flags) {
+    const values = flags.get(one.name) ?? [];
+    if (one.secret) for (const value of values) check(value, `--${one.name}`, [...positionals, `--${one.name} -`].join(' '));
+    else if (one.file) streams += values.filter((value) => value === '-').length;
+  }
+  const isSecret = (one: Positional): boolean => one.secret === true;
+  if (command.positionals.some(isSecret)) {
+    for (const [index, one] of command.positionals.entries()) {
+      const value = positionals[index];
+      if (value !== undefined && one.secret) check(value, `<${one.label}>`, [...positionals.slice(0, index), '-'].join(' '));
+    }
+  }
+  if (streams > 1) throw usage('Standard input can be read once only: give - for one of them, and @file for the others');
+}
+
+/** Without the line end that editors and `echo` put behind it. */
+const secretFrom = (text: string, what: string): string => textFrom(text, what).replace(/\r?\n$/, '');
 
 /** `@path` is the file's content, `-` standard input, `@@…` a value that begins with @. */
 function textFrom(text: string, what: string): string {

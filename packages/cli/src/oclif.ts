@@ -4,7 +4,7 @@ import { run } from '@oclif/core';
 import { nearest } from '@thecloud/core/contracts';
 import { usage } from './base.ts';
 import { setRest } from './oclif-commands.ts';
-import { type Command, findCommand } from './table.ts';
+import { type Command, findCommand, spoken } from './table.ts';
 import { flagsOf } from './words.ts';
 
 const root = fileURLToPath(new URL(import.meta.url.includes('/bundle/') ? '../..' : '..', import.meta.url));
@@ -25,7 +25,7 @@ function translated(error: unknown, command: Command): unknown {
   const { constructor, flags } = error as { constructor: { name: string }; flags?: unknown };
   if (constructor.name === 'NonExistentFlagsError' && Array.isArray(flags)) return unknownFlag(String(flags[0]), command);
   if (error instanceof Error && 'oclif' in error && constructor.name !== 'ModuleLoadError')
-    return usage(error.message.split('\n')[0] ?? error.message, `cloud ${command.id} --help`);
+    return usage(error.message.split('\n')[0] ?? error.message, `cloud ${spoken(command.id)} --help`);
   return error;
 }
 
@@ -39,9 +39,12 @@ function unknownFlag(word: string, command: Command): Error {
       ) ?? begins(name.slice(2), known))
     : undefined;
   const atCreation = command.operation?.standard === 'update' && findCommand(`${command.group} create`)?.flags.some((one) => `--${one.name}` === name);
-  if (atCreation) return usage(`${name} is set by \`cloud ${command.group} create\`; \`cloud ${command.id}\` cannot change it`, `cloud ${command.id} --help`);
-  const hint = command.passThrough ? `what belongs to the program goes after --: cloud ${command.id} web -- ls -l` : `cloud ${command.id} --help`;
-  return usage(`\`cloud ${command.id}\` has no flag ${name}${near === undefined ? '' : `. Did you mean --${near}?`}`, hint);
+  if (atCreation)
+    return usage(`${name} is set by \`cloud ${command.group} create\`; \`cloud ${spoken(command.id)}\` cannot change it`, `cloud ${spoken(command.id)} --help`);
+  const hint = command.passThrough
+    ? `what belongs to the program goes after --: cloud ${spoken(command.id)} web -- ls -l`
+    : `cloud ${spoken(command.id)} --help`;
+  return usage(`\`cloud ${spoken(command.id)}\` has no flag ${name}${near === undefined ? '' : `. Did you mean --${near}?`}`, hint);
 }
 
 /** `--pub` for `--publish`: the beginning of exactly one. */

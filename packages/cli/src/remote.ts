@@ -1,6 +1,7 @@
 // The daemon, as commands see it: operations of the table, called over the endpoint in force.
 import { encodeQuery, Fault, type FaultBody, HEADER } from '@thecloud/core/contracts';
 import { err } from './base.ts';
+import type { Session } from './credentials.ts';
 import { type Answer, ConnectionLost, events, request } from './http.ts';
 import type { Settings } from './settings.ts';
 import type { OperationSpec } from './table.ts';
@@ -26,6 +27,7 @@ const REPEATS = 2;
 
 export class Remote {
   readonly settings: Settings;
+  #session: Session | undefined;
   constructor(settings: Settings) {
     this.settings = settings;
   }
@@ -33,20 +35,29 @@ export class Remote {
   async call(operation: OperationSpec, { target, input = {}, signal, patience }: CallInput): Promise<Called> {
     const path = pathOf(operation, target, input);
     const write = operation.kind === 'write';
-    const headers = this.headers(write ? { [HEADER.idempotencyKey]: globalThis.crypto.randomUUID() } : {});
+    const more: Record<string, string> = write && !operation.once ? { [HEADER.idempotencyKey]: globalThis.crypto.randomUUID() } : {};
+    let authorization = await this.authorization(operation);
     const ask = {
       method: operation.method,
       path,
-      headers,
       ...(operation.method === 'POST' || operation.method === 'PATCH' ? { body: JSON.stringify(input) } : {}),
       ...(signal === undefined ? {} : { signal }),
       ...(patience === undefined ? {} : { patience }),
     };
+    let renewed = false;
     for (let attempt = 0; ; attempt++) {
       const began = performance.now();
       try {
-        const answer = await request(this.settings.endpoint, ask);
+        const answer = await request(this.settings.endpoint, { ...ask, headers: this.headers(authorization, more) });
         this.#note(ask, answer, began);
+        if (answer.status === 401 && !renewed) {
+          renewed = true;
+          const other = await this.renewed(authorization);
+          if (other !== undefined) {
+            authorization = other;
+            continue;
+          }
+        }
         if (answer.status >= 400) throw faultFrom(answer);
         return {
           status: answer.status,
@@ -56,28 +67,57 @@ export class Remote {
         };
       } catch (error) {
         if (!(error instanceof ConnectionLost)) throw error;
-        if (attempt >= REPEATS) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
+        if (attempt >= REPEATS || operation.once) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
       }
     }
   }
 
   /** Items as they come. */
   async *stream(operation: OperationSpec, { target, input = {}, signal }: CallInput): AsyncGenerator<unknown> {
-    const ask = { method: operation.method, path: pathOf(operation, target, input), headers: this.headers({}), ...(signal === undefined ? {} : { signal }) };
-    try {
-      for await (const event of events(this.settings.endpoint, ask, faultFrom)) {
-        if (event.event === 'error') throw faultOf(event.data);
-        if (event.event === 'end' || event.data === '') continue;
-        yield JSON.parse(event.data);
+    const ask = { method: operation.method, path: pathOf(operation, target, input), ...(signal === undefined ? {} : { signal }) };
+    let authorization = await this.authorization(operation);
+    for (let renewed = false; ; renewed = true) {
+      try {
+        for await (const event of events(this.settings.endpoint, { ...ask, headers: this.headers(authorization) }, faultFrom)) {
+          if (event.event === 'error') throw faultOf(event.data);
+          if (event.event === 'end' || event.data === '') continue;
+          renewed = true; // let in: whatever comes later is no matter of the token
+          yield JSON.parse(event.data);
+        }
+        return;
+      } catch (error) {
+        if (error instanceof ConnectionLost) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
+        const other = !renewed && error instanceof Fault && error.code === 'unauthenticated' ? await this.renewed(authorization) : undefined;
+        if (other === undefined) throw error;
+        authorization = other;
       }
-    } catch (error) {
-      if (error instanceof ConnectionLost) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
-      throw error;
     }
   }
 
-  headers(more: Record<string, string>): Record<string, string> {
-    return { ...(this.settings.tenant === undefined ? {} : { [HEADER.tenant]: this.settings.tenant }), ...more };
+  headers(authorization: string | undefined, more: Record<string, string> = {}): Record<string, string> {
+    const { tenant } = this.settings;
+    return {
+      ...(tenant === undefined ? {} : { [HEADER.tenant]: tenant }),
+      ...(authorization === undefined ? {} : { authorization: `Bearer ${authorization}` }),
+      ...more,
+    };
+  }
+
+  /** What to prove oneself with. A login needs nothing, and gets nothing that it might be refused for. */
+  async authorization(operation: OperationSpec): Promise<string | undefined> {
+    const { proof } = this.settings;
+    if (proof === undefined || operation.anonymous) return undefined;
+    if ('token' in proof) return proof.token;
+    if (this.#session === undefined) {
+      const { Session } = await import('./credentials.ts');
+      this.#session = new Session(proof.context, this.settings);
+    }
+    return this.#session.bearer();
+  }
+
+  /** Another token in place of one that was refused, if there is any. */
+  async renewed(refused: string | undefined): Promise<string | undefined> {
+    return refused === undefined ? undefined : this.#session?.renew(refused);
   }
 
   #note(ask: { method: string; path: string }, answer: Answer, began: number): void {

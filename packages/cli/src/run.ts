@@ -8,7 +8,7 @@ import { printable } from './print/printable.ts';
 import { doing, done } from './progress.ts';
 import { type Called, Remote } from './remote.ts';
 import { settingsOf } from './settings.ts';
-import { type GroupTable, loadGroup, type OperationSpec } from './table.ts';
+import { type GroupTable, loadGroup, type OperationSpec, spoken } from './table.ts';
 import { waitFor } from './wait.ts';
 import { flag, isSet, type Words } from './words.ts';
 
@@ -34,7 +34,7 @@ export async function runOperation(words: Words): Promise<number> {
     case 'stream':
       return (await import('./watch.ts')).follow(words, remote, targets[0], input);
     default:
-      throw new Fault('unsupported', `\`cloud ${command.id}\` carries bytes and has no command form of its own`, { hint: 'cloud instance cp --help' });
+      throw new Fault('unsupported', `\`cloud ${spoken(command.id)}\` carries bytes and has no command form of its own`, { hint: 'cloud instance cp --help' });
   }
 }
 
@@ -94,7 +94,7 @@ export async function listAll(
 async function write(words: Words, remote: Remote, targets: readonly string[], input: Row): Promise<number> {
   const operation = words.command.operation as OperationSpec;
   if (operation.standard === 'update' && Object.keys(input).length === 0) {
-    throw usage('Nothing to change: give at least one field', `cloud ${words.command.id} --help`);
+    throw usage('Nothing to change: give at least one field', `cloud ${spoken(words.command.id)} --help`);
   }
   if (isSet(words, 'dry-run')) {
     await (await import('./dry-run.ts')).dryRun(words.command, remote, targets, input);
@@ -198,10 +198,19 @@ const TOLD_BY_STATE = new Set(['start', 'stop', 'restart', 'pause', 'resume', 'p
 
 const showsResource = ({ standard, form }: OperationSpec): boolean => standard === 'create' || standard === 'update' || form !== 'resource';
 
+/** Whoever looks at it now is the last to see it. */
+const shownOnce = (remote: Remote): void => {
+  if (!remote.settings.quiet) err('Keep this now: it is not shown again.\n');
+};
+
 /** create and update show the resource; other changes say in a line what it is now. */
 async function printWritten(words: Words, remote: Remote, answer: unknown): Promise<void> {
   const operation = words.command.operation as OperationSpec;
   const { output } = remote.settings;
+  if (operation.secretAnswer) {
+    await printOne(viewOf(operation), answer, output);
+    return shownOnce(remote);
+  }
   if (operation.form === 'items') return printItems(words, remote, answer as { items: Row[] }, {});
   const row = (typeof answer === 'object' && answer !== null ? answer : {}) as Row;
   if (output !== 'table' || showsResource(operation)) {

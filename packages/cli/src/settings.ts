@@ -1,12 +1,14 @@
-// What holds for this command: flag before environment before configuration file.
-import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+// What holds for this command: flag before environment before context before configuration file.
 import { defaultDataDir, nearest, socketPathOf } from '@thecloud/core/contracts';
 import { usage } from './base.ts';
 import { OUTPUTS, type Output } from './common-flags.ts';
+import { type Chosen, chosenContext, configFile, readObject } from './contexts.ts';
 import { flag, isSet, type Words } from './words.ts';
 
-export type Endpoint = { socket: string } | { host: string; port: number; url: string; token: string | undefined };
+export type Endpoint = { socket: string } | { host: string; port: number; url: string; secure: boolean };
+
+/** What a call proves itself with: a token as it stands, or whatever the context of that name has. */
+export type Proof = { token: string } | { context: string };
 
 export interface Settings {
   output: Output;
@@ -15,6 +17,10 @@ export interface Settings {
   verbose: boolean;
   dataDir: string;
   endpoint: Endpoint;
+  /** None: whoever may open the socket is its owner. */
+  proof?: Proof | undefined;
+  /** Name of the context in force. */
+  context?: string;
 }
 
 /** What `cloud config` keeps, and the environment variable that goes before each. */
@@ -24,47 +30,57 @@ export const SETTINGS = {
   'data-dir': { variable: 'CLOUD_DATA_DIR', meaning: "The daemon's data directory" },
   socket: { variable: 'CLOUD_SOCKET', meaning: "The daemon's Unix socket" },
   url: { variable: 'CLOUD_URL', meaning: "The daemon's address, instead of the socket" },
-  token: { variable: 'CLOUD_TOKEN', meaning: 'Token for url' },
+  token: { variable: 'CLOUD_TOKEN', meaning: 'Token to call with' },
 } as const;
+/** Like a token, but never kept in the configuration: `cloud auth login --api-key -` puts it where it belongs. */
+export const API_KEY_VARIABLE = 'CLOUD_API_KEY';
 export type Setting = keyof typeof SETTINGS;
 
-export const configFile = (): string => `${process.env['XDG_CONFIG_HOME'] || `${process.env['HOME'] || homedir()}/.config`}/thecloud/config.json`;
+export type Config = Partial<Record<Setting, string>>;
+export const readConfig = (): Config => (readObject(configFile()) ?? {}) as Config;
 
-export function readConfig(): Partial<Record<Setting, string>> {
-  const file = configFile();
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw usage(`${file} cannot be read: ${(error as Error).message}`);
-  }
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Partial<Record<Setting, string>>;
-  } catch (error) {
-    throw usage(`${file} is not valid JSON: ${(error as Error).message}`);
-  }
-  throw usage(`${file} does not hold a JSON object`);
-}
-
+export type Source = 'flag' | 'environment' | 'context' | 'config';
 export interface Found {
   value: string;
-  source: 'flag' | 'environment' | 'config';
+  source: Source;
 }
 
-export function find(setting: Setting, words: Words | undefined, config: Partial<Record<Setting, string>>): Found | undefined {
-  const given = words === undefined ? undefined : flag(words, setting);
-  if (given !== undefined) return { value: given, source: 'flag' };
-  const variable = process.env[SETTINGS[setting].variable];
-  if (variable !== undefined && variable !== '') return { value: variable, source: 'environment' };
-  const kept = config[setting];
-  return kept === undefined ? undefined : { value: String(kept), source: 'config' };
+/** A context that a flag named is meant for this very command: it goes before the environment. */
+const orderWith = (chosen: Chosen): readonly Source[] =>
+  chosen.source === 'flag' ? ['flag', 'context', 'environment', 'config'] : ['flag', 'environment', 'context', 'config'];
+
+const inContext = ({ context = {} }: Chosen, setting: Setting): string | undefined => {
+  switch (setting) {
+    case 'data-dir':
+      return context.dataDir;
+    case 'socket':
+    case 'url':
+    case 'tenant':
+      return context[setting];
+    default:
+      return undefined;
+  }
+};
+
+export function find(setting: Setting, words: Words | undefined, config: Config, chosen: Chosen): Found | undefined {
+  const values: Record<Source, string | undefined> = {
+    flag: words === undefined ? undefined : flag(words, setting),
+    environment: process.env[SETTINGS[setting].variable] || undefined,
+    context: inContext(chosen, setting),
+    config: config[setting] === undefined ? undefined : String(config[setting]),
+  };
+  for (const source of orderWith(chosen)) {
+    const value = values[source];
+    if (value !== undefined) return { value, source };
+  }
+  return undefined;
 }
 
-export function settingsOf(words: Words | undefined): Settings {
+/** `newContext`: a context that there is not yet may be named. */
+export function settingsOf(words: Words | undefined, { newContext = false } = {}): Settings {
   const config = readConfig();
-  const value = (setting: Setting) => find(setting, words, config);
+  const chosen = chosenContext(words, newContext);
+  const value = (setting: Setting) => find(setting, words, config, chosen);
   const dataDir = value('data-dir')?.value ?? defaultDataDir(process.env);
   return {
     output: outputFrom(value('output')?.value ?? 'table'),
@@ -72,7 +88,8 @@ export function settingsOf(words: Words | undefined): Settings {
     quiet: words !== undefined && isSet(words, 'quiet'),
     verbose: words !== undefined && isSet(words, 'verbose'),
     dataDir,
-    endpoint: endpointFrom(value('socket'), value('url'), value('token')?.value, dataDir),
+    ...whereFrom(value('socket'), value('url'), value('data-dir'), value('token'), dataDir, chosen),
+    context: chosen.name,
   };
 }
 
@@ -98,18 +115,42 @@ function outputFrom(text: string): Output {
   throw usage(`--output: use ${OUTPUTS.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`);
 }
 
-const ORDER = { flag: 0, environment: 1, config: 2 } as const;
-
-function endpointFrom(socket: Found | undefined, url: Found | undefined, token: string | undefined, dataDir: string): Endpoint {
-  if (url !== undefined && (socket === undefined || ORDER[url.source] <= ORDER[socket.source])) return endpointOfUrl(url.value, token);
-  return { socket: socket?.value ?? socketPathOf(dataDir) };
+function whereFrom(
+  socket: Found | undefined,
+  url: Found | undefined,
+  given: Found | undefined,
+  token: Found | undefined,
+  dataDir: string,
+  chosen: Chosen,
+): { endpoint: Endpoint; proof: Proof | undefined } {
+  const order = orderWith(chosen);
+  const rank = (found: Found | undefined): number => (found === undefined ? order.length : order.indexOf(found.source));
+  // A context that names a data directory means the socket in it, whatever the configuration says.
+  const inDirectory = given?.source === 'context' && rank(given) < Math.min(rank(socket), rank(url));
+  const byUrl = !inDirectory && url !== undefined && rank(url) <= rank(socket);
+  const endpoint = byUrl ? endpointOfUrl(url.value) : { socket: inDirectory || socket === undefined ? socketPathOf(dataDir) : socket.value };
+  return { endpoint, proof: proofFrom(token, chosen, byUrl) };
 }
 
-function endpointOfUrl(text: string, token: string | undefined): Endpoint {
+function proofFrom(token: Found | undefined, chosen: Chosen, byUrl: boolean): Proof | undefined {
+  const key = process.env[API_KEY_VARIABLE] || undefined;
+  const inContext = chosen.context === undefined ? undefined : { context: chosen.name };
+  if (inContext !== undefined && chosen.source === 'flag') return inContext;
+  if (key !== undefined && token?.source === 'environment')
+    throw usage(`CLOUD_TOKEN and ${API_KEY_VARIABLE} are both set: which is it to be?`, 'unset CLOUD_TOKEN');
+  if (token?.source === 'environment') return { token: token.value };
+  if (key !== undefined) return { token: key };
+  if (inContext !== undefined) return inContext;
+  // The configuration's token is for its url; over the socket nobody needs one.
+  return token !== undefined && byUrl ? { token: token.value } : undefined;
+}
+
+export function endpointOfUrl(text: string): Endpoint {
   const unix = /^unix:\/{0,2}(\/.+)$/.exec(text);
   if (unix?.[1] !== undefined) return { socket: unix[1] };
   if (!URL.canParse(text)) throw usage(`--url: "${text}" is not an address such as http://127.0.0.1:7070`);
   const { protocol, hostname, port, origin } = new URL(text);
-  if (protocol !== 'http:') throw usage(`--url: ${protocol}// is not spoken here; use http:// (over loopback or a tunnel) or the socket`);
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port), url: origin, token };
+  if (protocol !== 'http:' && protocol !== 'https:') throw usage(`--url: ${protocol}// is not spoken here; use http:// or https://, or the socket`);
+  const secure = protocol === 'https:';
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? (secure ? 443 : 80) : Number(port), url: origin, secure };
 }

@@ -4,7 +4,7 @@ import { EXIT, flushed, out, quietOnClosedPipe, tell, usage } from './base.ts';
 import { helpFor } from './help.ts';
 import { runOperation } from './run.ts';
 import { wantsJson } from './settings.ts';
-import { type Command, findCommand, hasGroup, loadGroup, loadIndex } from './table.ts';
+import { type Command, commandIn, findCommand, groupIn, loadGroup, loadIndex, spokenGroup, subgroups } from './table.ts';
 import { commandFirst, parse } from './words.ts';
 
 export async function main(argv: readonly string[]): Promise<void> {
@@ -23,8 +23,9 @@ async function start(argv: readonly string[]): Promise<number> {
       out(help);
       return EXIT.done;
     }
-    command = resolve(words);
-    const rest = words.slice(command.id.split(' ').length);
+    const found = resolve(words);
+    command = found.command;
+    const rest = words.slice(found.used);
     const fast = parse(command, rest);
     if (fast === undefined) return await (await import('./oclif.ts')).runWithOclif(command, rest);
     return command.module === undefined ? await runOperation(fast) : await (await import('./commands/index.ts')).runCommand(fast);
@@ -42,46 +43,62 @@ function askedForHelp(words: readonly string[]): string | undefined {
   if (first === 'complete') return undefined;
   if (first === 'help') return helpFor(named(before.slice(1)));
   if (before.includes('--help') || before.includes('-h')) return helpFor(named(before));
-  if (before.length === 1 && hasGroup(first)) return helpFor([first]);
-  return undefined;
+  return namesGroup(before);
 }
+
+const namesGroup = (words: readonly string[]): string | undefined => {
+  const group = groupIn(words);
+  return group !== undefined && words.length === group.used ? helpFor([group.name]) : undefined;
+};
 
 /** The words that name a command; throws for what does not exist. */
 function named(words: readonly string[]): string[] {
   const names = words.filter((word) => !word.startsWith('-'));
-  const [first] = names;
-  if (first === undefined) return [];
-  if (names.length === 1 && hasGroup(first)) return [first];
-  return resolve(names).id.split(' ');
+  if (names.length === 0) return [];
+  const group = groupIn(names);
+  if (group !== undefined && names.length === group.used) return [group.name];
+  return resolve(names).command.id.split(' ');
 }
 
-function resolve(words: readonly string[]): Command {
+function resolve(words: readonly string[]): { command: Command; used: number } {
+  const found = commandIn(words);
+  if (found !== undefined) return found;
   const [first = '', second] = words;
   const { groups, commands } = loadIndex();
-  if (!hasGroup(first)) {
-    const single = findCommand(first);
-    if (single !== undefined) return single;
+  const group = groupIn(words);
+  if (group === undefined) {
     if (first.startsWith('-')) throw usage(`There is no flag ${first} here`, 'cloud --help');
     const names = [...groups.map(({ name }) => name), ...commands.filter((one) => !one.hidden).map(({ id }) => id), 'help'];
+    const joined = second === undefined || second.startsWith('-') ? undefined : nearestBoth(first, second, groups);
+    if (joined !== undefined)
+      throw usage(`There is no command "${first} ${second}". Did you mean ${joined}?`, `cloud ${[joined, ...words.slice(2)].join(' ')}`);
     const near = nearest(first, names);
     throw usage(
       `There is no command "${first}"${near === undefined ? orderSwapped(first, second) : `. Did you mean ${near}?`}`,
       near === undefined ? 'cloud --help' : `cloud ${[near, ...words.slice(1)].join(' ')}`,
     );
   }
-  if (second !== undefined && !second.startsWith('-')) {
-    const found = findCommand(`${first} ${second}`);
-    if (found !== undefined) return found;
-    const names = loadGroup(first)
+  const said = spokenGroup(group.name);
+  const [action, ...more] = words.slice(group.used);
+  if (action !== undefined && !action.startsWith('-')) {
+    const names = loadGroup(group.name)
       .commands.filter((one) => !one.hidden)
-      .map(({ id }) => id.slice(first.length + 1));
-    const near = nearest(second, names) ?? SYNONYMS[second]?.find((one) => names.includes(one));
+      .map(({ id }) => id.slice(group.name.length + 1));
+    const below = subgroups(group.name).map(({ name }) => name.slice(group.name.length + 1));
+    const near = nearest(action, [...names, ...below]) ?? SYNONYMS[action]?.find((one) => names.includes(one));
     throw usage(
-      `\`cloud ${first}\` has no "${second}"${near === undefined ? `; it has ${names.join(', ')}` : `. Did you mean ${near}?`}`,
-      near === undefined ? `cloud ${first} --help` : `cloud ${[first, near, ...words.slice(2)].join(' ')}`,
+      `\`cloud ${said}\` has no "${action}"${near === undefined ? `; it has ${[...names, ...below].join(', ')}` : `. Did you mean ${near}?`}`,
+      near === undefined ? `cloud ${said} --help` : `cloud ${[said, near, ...more].join(' ')}`,
     );
   }
-  throw usage(`Say what to do: \`cloud ${first} <operation>\``, `cloud ${first} --help`);
+  throw usage(`Say what to do: \`cloud ${said} <operation>\``, `cloud ${said} --help`);
+}
+
+/** `tenat member`: both words together are nearly a group. */
+function nearestBoth(first: string, second: string, groups: readonly { name: string; spoken?: string }[]): string | undefined {
+  const spokenNames = groups.flatMap((group) => group.spoken ?? []);
+  const near = nearest(`${first} ${second}`, spokenNames);
+  return near !== undefined && near.endsWith(` ${second}`) ? near : undefined;
 }
 
 /** What other tools call the same things. */

@@ -29,6 +29,8 @@ export interface Flag {
   seconds?: true;
   /** Takes `@path`, or `-` for standard input. */
   file?: true;
+  /** Takes nothing else than these two: what is typed stands in the shell's history and in `ps`. Asked for on a terminal where it is required. */
+  secret?: true;
   hidden?: true;
 }
 
@@ -42,6 +44,7 @@ export interface Positional {
   rest?: true;
   /** Takes `@path`, or `-` for standard input. */
   file?: true;
+  secret?: true;
   ref?: string;
   description?: string;
 }
@@ -112,10 +115,18 @@ export interface OperationSpec {
   fields?: readonly Column[];
   /** The input has `allowRestart`. */
   restarts?: true;
+  /** Needs no credentials, and is sent none. */
+  anonymous?: true;
+  /** No answer is kept for a repeated call, so it is not repeated by itself. */
+  once?: true;
+  /** The answer holds something that is shown this one time. */
+  secretAnswer?: true;
 }
 
 export interface Group {
   name: string;
+  /** Written with spaces, where its beginning is a group too. */
+  spoken?: string;
   summary: string;
   description?: string;
   /** False for `daemon`, `config` and whatever else is the CLI's own. */
@@ -169,3 +180,36 @@ export function findCommand(id: string): Command | undefined {
   if (group !== '' && !hasGroup(group)) return undefined;
   return loadGroup(group).commands.find((command) => command.id === id);
 }
+
+/** How many of the words name a group: `tenant member` is two that name `tenant-member`. */
+export function groupIn(words: readonly string[]): { name: string; used: number } | undefined {
+  const [first = '', second] = words;
+  const both = `${first}-${second}`;
+  if (second !== undefined && hasGroup(both) && (!hasGroup(first) || findCommand(`${first} ${second}`) === undefined)) return { name: both, used: 2 };
+  return hasGroup(first) ? { name: first, used: 1 } : undefined;
+}
+
+/** The command that the words begin with. A hyphen in the name of a group or of an action may be a space. */
+export function commandIn(words: readonly string[]): { command: Command; used: number } | undefined {
+  const group = groupIn(words);
+  if (group === undefined) {
+    const command = findCommand(words[0] ?? '');
+    return command === undefined ? undefined : { command, used: 1 };
+  }
+  const [action, more] = words.slice(group.used);
+  if (action === undefined) return undefined;
+  const plain = findCommand(`${group.name} ${action}`);
+  if (plain !== undefined) return { command: plain, used: group.used + 1 };
+  const joined = more === undefined ? undefined : findCommand(`${group.name} ${action}-${more}`);
+  return joined === undefined ? undefined : { command: joined, used: group.used + 2 };
+}
+
+/** How a command is written in help and hints: the group `tenant-member` beside `tenant` is `tenant member`. */
+export const spoken = (id: string): string => {
+  const [group = '', ...rest] = id.split(' ');
+  return [spokenGroup(group), ...rest].join(' ');
+};
+export const spokenGroup = (name: string): string => loadIndex().groups.find((one) => one.name === name)?.spoken ?? name;
+
+/** Groups whose name goes on where this one's ends: `tenant-member` of `tenant`. */
+export const subgroups = (name: string): readonly Group[] => loadIndex().groups.filter((one) => one.spoken !== undefined && one.name.startsWith(`${name}-`));

@@ -109,13 +109,20 @@ describe('the table', () => {
     for (const one of commands.filter(({ hidden }) => !hidden)) {
       expect(one.summary, one.id).not.toBe('');
       expect(one.examples.length, one.id).toBeGreaterThan(0);
-      for (const [line] of one.examples) expect(line.startsWith(one.id), `${one.id}: ${line}`).toBe(true);
+      const said = one.id.replace(one.group, groups[one.group]?.group.spoken ?? one.group);
+      for (const [line] of one.examples) expect(line.startsWith(said), `${said}: ${line}`).toBe(true);
     }
   });
 
   it('has flags for every example', () => {
     for (const one of commands.filter(({ hidden }) => !hidden)) {
-      const known = new Set(flagsOf(one).flatMap((flag) => [`--${flag.name}`, ...(flag.char === undefined ? [] : [`-${flag.char}`])]));
+      const known = new Set(
+        flagsOf(one).flatMap((flag) => [
+          `--${flag.name}`,
+          ...(flag.negatable ? [`--no-${flag.name}`] : []),
+          ...(flag.char === undefined ? [] : [`-${flag.char}`]),
+        ]),
+      );
       for (const [line] of one.examples) {
         for (const word of line.split(' -- ')[0]?.match(/(?<= )--?[a-z][a-z-]*/g) ?? []) {
           if (!/"[^"]*$/.test(line.slice(0, line.indexOf(` ${word}`)).replace(/"[^"]*"/g, ''))) expect(known.has(word), `${line}: ${word}`).toBe(true);

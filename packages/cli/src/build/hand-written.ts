@@ -1,4 +1,5 @@
 // The commands that are written by hand, as the table describes them. One of the id of a generated command replaces it.
+import { GLOBAL } from '../common-flags.ts';
 import type { Command, Flag, Positional } from '../table.ts';
 
 export interface HandWritten extends Omit<Command, 'positionals' | 'flags' | 'common' | 'examples' | 'group'> {
@@ -17,6 +18,12 @@ export const groups: readonly { name: string; summary: string; description?: str
     name: 'daemon',
     summary: 'The process that runs the cloud',
     description: 'The daemon keeps what was asked for and makes it so. Commands reach it over a Unix socket.',
+  },
+  {
+    name: 'context',
+    summary: 'Names for where a cloud is, and who you are there',
+    description:
+      'A context is a name for an address (socket, data directory or url), a tenant and credentials. `default` is always there: your own daemon. What a flag or the environment says goes before it.',
   },
   { name: 'config', summary: 'Settings of this command', description: 'Values used when neither a flag nor the environment says otherwise.' },
 ];
@@ -38,6 +45,9 @@ const word = (label: string, description: string, more: Partial<Positional> = {}
   description,
   ...more,
 });
+const contextName = (): Positional => word('context', 'Name of the context', { ref: 'context' });
+const email: Positional = word('email', 'E-mail address; asked for on a terminal', { required: false });
+const password: Flag = { name: 'password', field: 'password', type: 'string', file: true, secret: true, description: 'Password; asked for on a terminal' };
 const dataDir: Flag = { name: 'data-dir', type: 'string', description: 'Directory that holds everything the daemon keeps' };
 
 export const handWritten: readonly HandWritten[] = [
@@ -108,6 +118,129 @@ export const handWritten: readonly HandWritten[] = [
     positionals: [word('setting', 'Name of the setting')],
     examples: [['config unset url', '']],
   },
+  { id: 'context list', module: 'context', summary: 'List contexts; the one in force is marked', examples: [['context list', '']] },
+  { id: 'context current', module: 'context', summary: 'Show the context in force', examples: [['context current', '']] },
+  {
+    id: 'context use',
+    module: 'context',
+    summary: 'Make a context the current one',
+    positionals: [contextName()],
+    examples: [
+      ['context use work', ''],
+      ['context use default', "back to this user's own daemon"],
+    ],
+  },
+  {
+    id: 'context create',
+    module: 'context',
+    summary: 'Keep an address and a tenant under a name',
+    description: 'Without --url, --socket or --data-dir it is the address in force. `cloud auth login --context <name>` puts credentials into it.',
+    positionals: [word('name', 'Name of the new context')],
+    flags: [dataDir, { name: 'use', type: 'boolean', description: 'Make it the current one' }],
+    examples: [
+      ['context create work --url https://cloud.example.com --tenant acme --use', ''],
+      ['context create test --data-dir ~/clouds/test', ''],
+    ],
+  },
+  {
+    id: 'context rename',
+    module: 'context',
+    summary: 'Give a context another name',
+    positionals: [contextName(), word('new-name', 'The new name')],
+    examples: [['context rename work office', '']],
+  },
+  {
+    id: 'context delete',
+    module: 'context',
+    summary: 'Forget a context and its credentials',
+    positionals: [contextName()],
+    examples: [['context delete work', '']],
+  },
+  {
+    id: 'auth login',
+    module: 'auth',
+    summary: 'Log in, and keep the tokens in the context',
+    description:
+      'Asks for what is missing on a terminal. With --url for an address that no context has, a new one is made. Tokens renew themselves. With --api-key the context gets a key instead.',
+    positionals: [email],
+    flags: [password, { name: 'api-key', field: 'apiKey', type: 'string', file: true, secret: true, description: 'Keep this API key instead of logging in' }],
+    common: [...GLOBAL],
+    examples: [
+      ['auth login ann@example.com', 'asks for the password'],
+      ['auth login ann@example.com --url https://cloud.example.com --context work', ''],
+      ['auth login ann@example.com --password @password.txt', ''],
+      ['auth login --api-key -', 'an API key from standard input'],
+    ],
+  },
+  {
+    id: 'auth logout',
+    module: 'auth',
+    summary: 'End the session and forget its tokens here',
+    common: [...GLOBAL],
+  },
+  { id: 'auth whoami', module: 'auth', summary: 'Who you are, in which tenant, and what your roles are there' },
+  {
+    id: 'auth token',
+    module: 'auth',
+    summary: 'Print an access token that is valid now, for scripts',
+    examples: [
+      ['auth token', ''],
+      ['auth token --context work', ''],
+    ],
+  },
+  {
+    id: 'auth register',
+    module: 'auth',
+    summary: 'Make an account, and log in',
+    positionals: [email],
+    flags: [password, { name: 'display-name', field: 'displayName', type: 'string', description: 'Name to show', example: 'Ann' }],
+    common: [...GLOBAL],
+    examples: [['auth register ann@example.com --url https://cloud.example.com', 'asks for a password, twice']],
+  },
+  {
+    id: 'auth reset-password',
+    module: 'auth',
+    summary: 'Set a new password with a one-time token',
+    positionals: [email],
+    flags: [
+      { name: 'token', field: 'token', type: 'string', file: true, secret: true, description: 'The one-time token of `cloud user reset-password`' },
+      { ...password, description: 'The new password' },
+    ],
+    common: [...GLOBAL],
+    examples: [['auth reset-password ann@example.com', 'asks for token and password']],
+  },
+  {
+    id: 'auth change-password',
+    module: 'auth',
+    summary: 'Change your password',
+    flags: [
+      { name: 'current', field: 'current', type: 'string', file: true, secret: true, description: 'The password in force' },
+      { ...password, description: 'The new password' },
+    ],
+    common: [...GLOBAL],
+    examples: [
+      ['auth change-password', 'asks for both'],
+      ['auth change-password --current @old.txt --password @new.txt', ''],
+    ],
+  },
+  {
+    id: 'auth can-i',
+    module: 'auth',
+    summary: 'Whether you may do something, and what decides',
+    description: 'Exit code 0 when you may, 1 when not. With --quiet nothing is printed.',
+  },
+  { id: 'tenant list', module: 'tenant', summary: 'List the tenants that you belong to; the current one is marked' },
+  {
+    id: 'tenant switch',
+    module: 'tenant',
+    summary: 'Make a tenant the current one',
+    description: 'Kept in the context, or in the settings of this command when there is none.',
+    positionals: [target('tenant')],
+    examples: [['tenant switch acme', '']],
+  },
+  { id: 'tenant delete', module: 'tenant', summary: 'Delete a tenant' },
+  { id: 'policy lint', module: 'check', summary: 'Check a document without keeping it', description: 'Exit code 1 when there are errors.' },
+  { id: 'audit verify', module: 'check', summary: 'Check the chain from its first line to its last', description: 'Exit code 1 when something is wrong.' },
   {
     id: 'completion',
     module: 'completion',

@@ -8,15 +8,15 @@ import { buildTables } from './table.ts';
 export function cliReference(): string {
   const { index, groups } = buildTables();
   const parts = [INTRODUCTION, table(GLOBAL.map((key) => COMMON[key] as Flag))];
-  parts.push('## Commands\n', ...index.groups.map(({ name, summary }) => `- [\`cloud ${name}\`](#cloud-${name}): ${summary}`), '');
-  for (const { name, summary, description } of index.groups) {
+  parts.push('## Commands\n', ...index.groups.map(({ name, spoken, summary }) => `- [\`cloud ${spoken ?? name}\`](#cloud-${name}): ${summary}`), '');
+  for (const { name, spoken = name, summary, description } of index.groups) {
     const { states, commands } = groups[name] ?? { states: [], commands: [] };
-    parts.push(`## cloud ${name}\n`, `${summary}.${description === undefined ? '' : ` ${description}`}\n`);
+    parts.push(`## cloud ${spoken}\n`, `${summary}.${description === undefined ? '' : ` ${description}`}\n`);
     if (states.length > 1) parts.push(`States: ${states.map((state) => `\`${state}\``).join(', ')}.\n`);
-    for (const command of commands) if (!command.hidden) parts.push(...section(command, '###'));
+    for (const command of commands) if (!command.hidden) parts.push(...section(command, `${spoken}${command.id.slice(name.length)}`));
   }
   parts.push('## Other commands\n');
-  for (const command of groups['']?.commands ?? []) if (!command.hidden) parts.push(...section(command, '###'));
+  for (const command of groups['']?.commands ?? []) if (!command.hidden) parts.push(...section(command, command.id));
   return `${parts.join('\n').trimEnd()}\n`;
 }
 
@@ -39,15 +39,15 @@ const INTRODUCTION = `<!-- Made by \`npm run generate\`; do not edit. -->
 ## Flags of every command
 `;
 
-function section(command: Command, heading: string): string[] {
+function section(command: Command, said: string): string[] {
   const own = command.flags.filter((flag) => !flag.hidden);
   const common = command.common.filter((key) => !GLOBAL.some((one) => one === key)).map((key) => COMMON[key] as Flag);
   const required = own.filter((flag) => flag.required).map((flag) => ` --${flag.name} ${valueText(flag)}`);
   const flags = [...own, ...common];
   return [
-    `${heading} cloud ${command.id}\n`,
+    `### cloud ${said}\n`,
     `${command.summary}.${command.description === undefined ? '' : ` ${command.description}`}\n`,
-    `\`\`\`\ncloud ${[command.id, ...command.positionals.map(positionalText)].join(' ')}${required.join('')}${flags.length === 0 ? '' : ' [flags]'}\n\`\`\`\n`,
+    `\`\`\`\ncloud ${[said, ...command.positionals.map(positionalText)].join(' ')}${required.join('')}${flags.length === 0 ? '' : ' [flags]'}\n\`\`\`\n`,
     ...(flags.length === 0 ? [] : [table(flags)]),
     ...(command.examples.length === 0
       ? []

@@ -90,11 +90,32 @@ export function buildTables(): Tables {
   }
   const top = handWritten.filter(({ id }) => !id.includes(' ')).map((own) => merge(undefined, own));
   groups[''] = { group: { name: '', summary: '', resource: false, commands: listed(top) }, columns: [], fields: [], states: [], commands: top };
+  for (const [name, table] of Object.entries(groups)) {
+    const spoken = spokenOf(name, groups);
+    if (spoken === undefined) continue;
+    const inWords = (line: string): string => (line.startsWith(`${name} `) ? `${spoken}${line.slice(name.length)}` : line);
+    groups[name] = {
+      ...table,
+      group: { ...table.group, spoken },
+      commands: table.commands.map((one) => ({ ...one, examples: one.examples.map(([line, meaning]) => [inWords(line), meaning] as const) })),
+    };
+  }
   const all = Object.values(groups)
     .map(({ group }) => group)
     .filter(({ name }) => name !== '')
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   return { index: { groups: all, commands: listed(top) }, groups };
+}
+
+/** `tenant-member` is `tenant member` because there is `tenant`; no command of `tenant` may be called `member` then. */
+function spokenOf(name: string, groups: Readonly<Record<string, GroupTable>>): string | undefined {
+  for (let at = name.indexOf('-'); at > 0; at = name.indexOf('-', at + 1)) {
+    const [first, rest] = [name.slice(0, at), name.slice(at + 1)];
+    if (groups[first] === undefined) continue;
+    if (groups[first].commands.some(({ id }) => id === `${first} ${rest}`)) throw new Error(`${name}: \`cloud ${first} ${rest}\` is a command already`);
+    return `${first} ${rest}`;
+  }
+  return undefined;
 }
 
 const listed = (commands: readonly Command[]): Group['commands'] =>
@@ -141,6 +162,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
         required: required.has(field),
         ...(flag.many ? { rest: true } : {}),
         ...(flag.file ? { file: true } : {}),
+        ...(flag.secret ? { secret: true } : {}),
         ...(flag.ref === undefined ? {} : { ref: flag.ref }),
         ...(flag.description === undefined ? {} : { description: flag.description }),
       });
@@ -172,6 +194,9 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
     ...(shows === undefined ? {} : { shows }),
     ...(fields === undefined ? {} : { fields }),
     ...('allowRestart' in shape ? { restarts: true } : {}),
+    ...(operation.access === 'anonymous' ? { anonymous: true } : {}),
+    ...(operation.kind === 'write' && operation.answerKept === 0 ? { once: true } : {}),
+    ...(operation.secretAnswer ? { secretAnswer: true } : {}),
   };
   return {
     id: `${resource} ${kebab(name)}`,
@@ -229,7 +254,8 @@ function flagOf(field: string, schema: z.ZodType, required: boolean, operation: 
     ...(meta.description === undefined ? {} : { description: meta.description }),
     ...(example === undefined ? {} : { example }),
     ...(meta.ref === undefined && field !== 'type' ? {} : meta.ref === undefined ? typeRef(operation) : { ref: meta.ref }),
-    ...(meta.cli?.file ? { file: true } : {}),
+    ...(meta.cli?.file || meta.secret ? { file: true } : {}),
+    ...(meta.secret ? { secret: true } : {}),
     ...(meta.cli?.hidden ? { hidden: true } : {}),
     ...(meta.cli?.seconds ? { seconds: true } : {}),
   };

@@ -1,11 +1,12 @@
 // `cloud complete -- words…`: what could stand where the last word is. Silent about every failure: a shell is asking, in the middle of a line.
 import { out } from '../base.ts';
 import { COMMON, GLOBAL } from '../common-flags.ts';
+import { DEFAULT_CONTEXT, readContexts } from '../contexts.ts';
 import { nameOf } from '../print/index.ts';
 import { printable } from '../print/printable.ts';
 import { Remote } from '../remote.ts';
 import { SETTINGS, settingsOf } from '../settings.ts';
-import { type Command, type Flag, findCommand, hasGroup, loadGroup, loadIndex } from '../table.ts';
+import { type Command, commandIn, type Flag, groupIn, hasGroup, loadGroup, loadIndex, subgroups } from '../table.ts';
 import { flagsOf, type Words } from '../words.ts';
 
 type Candidate = readonly [word: string, meaning?: string];
@@ -29,34 +30,39 @@ export async function run(asked: Words): Promise<number> {
 }
 
 async function candidates(given: readonly string[], current: string): Promise<readonly Candidate[]> {
-  const { pending, words: before } = withoutGlobals(given);
-  if (pending !== undefined) return (pending.values ?? []).map((value) => [value] as const);
-  const [first, second] = before;
+  const { pending, words: before, flags } = withoutGlobals(given);
+  if (pending !== undefined) return valuesOf(pending, { command: NONE, flags, positionals: [], rest: [] }, current);
+  const [first] = before;
   if (first === undefined) return current.startsWith('-') ? flagCandidates(GLOBAL.map((key) => COMMON[key] as Flag)) : topCandidates();
-  if (first === 'help') return before.length === 1 ? topCandidates() : hasGroup(before[1] ?? '') ? groupCandidates(before[1] as string) : [];
-  if (hasGroup(first) && second === undefined) return groupCandidates(first);
-  const command = findCommand(hasGroup(first) ? `${first} ${second}` : first);
-  if (command === undefined) return [];
-  return inCommand(command, before.slice(command.id.split(' ').length), current);
+  if (first === 'help') return before.length === 1 ? topCandidates() : groupCandidates(before.slice(1));
+  const found = commandIn(before);
+  if (found !== undefined) return inCommand(found.command, before.slice(found.used), current, flags);
+  return groupCandidates(before);
 }
+
+/** Stands for the command where there is none yet. */
+const NONE: Command = { id: '', group: '', summary: '', positionals: [], flags: [], examples: [], common: [] };
 
 /** Flags of every command may stand before it; the last of them may still wait for its value. */
-function withoutGlobals(given: readonly string[]): { words: readonly string[]; pending: Flag | undefined } {
-  const flags = GLOBAL.map((key) => COMMON[key] as Flag);
+function withoutGlobals(given: readonly string[]): { words: readonly string[]; pending: Flag | undefined; flags: Map<string, string[]> } {
+  const globals = GLOBAL.map((key) => COMMON[key] as Flag);
+  const flags = new Map<string, string[]>();
   for (let index = 0; index < given.length; index++) {
     const word = given[index] as string;
-    if (!word.startsWith('-')) return { words: given.slice(index), pending: undefined };
-    const flag = named(flags, word.split('=', 1)[0] as string);
-    if (flag === undefined || flag.type === 'boolean' || word.includes('=')) continue;
-    if (++index === given.length) return { words: [], pending: flag };
+    if (!word.startsWith('-')) return { words: given.slice(index), pending: undefined, flags };
+    const flag = named(globals, word.split('=', 1)[0] as string);
+    if (flag === undefined || flag.type === 'boolean') continue;
+    const equals = word.indexOf('=');
+    if (equals < 0 && ++index === given.length) return { words: [], pending: flag, flags };
+    flags.set(flag.name, [equals < 0 ? (given[index] as string) : word.slice(equals + 1)]);
   }
-  return { words: [], pending: undefined };
+  return { words: [], pending: undefined, flags };
 }
 
-async function inCommand(command: Command, before: readonly string[], current: string): Promise<readonly Candidate[]> {
+async function inCommand(command: Command, before: readonly string[], current: string, globals: ReadonlyMap<string, string[]>): Promise<readonly Candidate[]> {
   const flags = flagsOf(command);
   const positionals: string[] = [];
-  const given = new Map<string, string[]>();
+  const given = new Map<string, string[]>(globals);
   let pending: Flag | undefined;
   let literal = false;
   for (const word of before) {
@@ -91,6 +97,7 @@ async function inCommand(command: Command, before: readonly string[], current: s
     const names = (await liveNames('instance', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
     return names.some(([name]) => name.startsWith(current)) ? names : FILES;
   }
+  if (positional.field === 'action') return actions();
   if (positional.ref === undefined) return [];
   return (await liveNames(positional.ref, words)).filter(([name]) => !positionals.includes(name));
 }
@@ -102,6 +109,8 @@ async function valuesOf(flag: Flag, words: Words, current: string): Promise<read
   if (flag.values !== undefined) return flag.values.map((value) => [value] as const);
   if (flag.ref !== undefined) return liveNames(flag.ref, words);
   if (flag.field === 'image') return liveNames('image', words);
+  const resource = NAMES[flag.name];
+  if (resource !== undefined) return liveNames(resource, words);
   if (flag.name === 'volume' && !current.includes(':')) return (await liveNames('volume', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
   if (flag.name === 'unset') return words.command.flags.filter((one) => one.nullable).map((one) => [one.name, one.description] as const);
   if (flag.name === 'columns' && hasGroup(words.command.group)) {
@@ -112,8 +121,37 @@ async function valuesOf(flag: Flag, words: Words, current: string): Promise<read
   return ['from', 'file', 'identity', 'out', 'data-dir', 'socket'].includes(flag.name) ? FILES : [];
 }
 
+/** Flags that name something which is no reference in the contract, because it may be another thing too (an id, a built-in). */
+const NAMES: Readonly<Record<string, string>> = {
+  user: 'tenant-member',
+  role: 'role',
+  'service-account': 'service-account',
+  'api-key': 'api-key',
+  permission: 'action',
+};
+
+/** What policies and roles speak of, as far as the table knows: every command of a resource. */
+const actions = (): readonly Candidate[] =>
+  loadIndex().groups.flatMap(({ name, resource }) =>
+    resource
+      ? loadGroup(name).commands.flatMap(({ operation, summary }) =>
+          operation === undefined ? [] : [[`${operation.resource}:${operation.name}`, summary] as const],
+        )
+      : [],
+  );
+
+const contextNames = (): readonly Candidate[] => {
+  try {
+    return [DEFAULT_CONTEXT, ...Object.keys(readContexts().contexts).filter((name) => name !== DEFAULT_CONTEXT)].map((name) => [name] as const);
+  } catch {
+    return []; // an unreadable file is told by the command, not in the middle of a line
+  }
+};
+
 /** Names that there are now, with their states; none when the daemon is away or slow. */
 async function liveNames(resource: string, words: Words): Promise<readonly Candidate[]> {
+  if (resource === 'context') return contextNames();
+  if (resource === 'action') return actions();
   if (!hasGroup(resource)) return [];
   const list = loadGroup(resource).commands.find((one) => one.operation?.name === 'list')?.operation;
   if (list === undefined) return [];
@@ -129,16 +167,24 @@ async function liveNames(resource: string, words: Words): Promise<readonly Candi
 const topCandidates = (): readonly Candidate[] => {
   const { groups, commands } = loadIndex();
   return [
-    ...groups.map(({ name, summary }) => [name, summary] as const),
+    ...groups.filter((one) => one.spoken === undefined).map(({ name, summary }) => [name, summary] as const),
     ...commands.filter((one) => !one.hidden).map(({ id, summary }) => [id, summary] as const),
     ['help', 'Explain a command'],
   ];
 };
 
-const groupCandidates = (group: string): readonly Candidate[] =>
-  loadGroup(group)
-    .commands.filter((one) => !one.hidden)
-    .map(({ id, summary }) => [id.slice(group.length + 1), summary] as const);
+/** What may follow words that begin a command: operations, and the rest of the names of groups (`member` after `tenant`). */
+const groupCandidates = (words: readonly string[]): readonly Candidate[] => {
+  const group = groupIn(words);
+  if (group === undefined || words.length > group.used) return [];
+  const { name } = group;
+  return [
+    ...loadGroup(name)
+      .commands.filter((one) => !one.hidden)
+      .map(({ id, summary }) => [id.slice(name.length + 1), summary] as const),
+    ...subgroups(name).map((one) => [one.name.slice(name.length + 1), one.summary] as const),
+  ];
+};
 
 const flagCandidates = (flags: readonly Flag[]): readonly Candidate[] =>
   flags.flatMap((flag) => [[`--${flag.name}`, flag.description] as const, ...(flag.negatable ? [[`--no-${flag.name}`, flag.description] as const] : [])]);

@@ -24,7 +24,7 @@ export async function run(words: Words): Promise<number> {
   await inputOf(words);
   const given = settingsOf(words);
   const dataDir = resolve(given.dataDir);
-  const settings: Settings = { ...given, dataDir, endpoint: { socket: socketPathOf(dataDir) } };
+  const settings: Settings = { ...given, dataDir, endpoint: { socket: socketPathOf(dataDir) }, proof: undefined };
   checkFlags(words);
   const named = flag(words, 'driver') ?? (process.env['CLOUD_DRIVER'] || undefined);
   const asked = named === undefined ? undefined : driverFrom(named);

@@ -13,7 +13,7 @@ import { printable } from '../print/printable.ts';
 import { Progress } from '../progress.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
-import { commandOf, type OperationSpec } from '../table.ts';
+import { commandOf, type OperationSpec, spoken } from '../table.ts';
 import type { Words } from '../words.ts';
 
 interface There {
@@ -42,7 +42,7 @@ export async function run(words: Words): Promise<number> {
         : relative === undefined
           ? 'Neither side is in an instance: write it as instance:/path'
           : `"${relative}": paths in instances begin with /`,
-      `cloud ${words.command.id} --help`,
+      `cloud ${spoken(words.command.id)} --help`,
     );
   }
   const remote = new Remote(settingsOf(words));

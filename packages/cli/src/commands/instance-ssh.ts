@@ -5,9 +5,10 @@ import { constants } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Fault, type FieldProblem } from '@thecloud/core/contracts';
 import { err } from '../base.ts';
+import { configFile } from '../contexts.ts';
 import { expandHome, inputOf, valueOf } from '../input.ts';
 import { Remote } from '../remote.ts';
-import { configFile, settingsOf } from '../settings.ts';
+import { settingsOf } from '../settings.ts';
 import { commandOf, type Flag, type OperationSpec } from '../table.ts';
 import { flag, type Words } from '../words.ts';
 
@@ -22,7 +23,7 @@ export async function run(words: Words): Promise<number> {
     throw new Fault('unavailable', 'There is no ssh client on this machine', { hint: 'sudo apt-get install openssh-client' });
   }
   const port = String(portOf(words) ?? 22);
-  const { endpoint } = settings;
+  const { endpoint, proof } = settings;
   const proxy = [
     process.execPath,
     process.argv[1] as string,
@@ -31,6 +32,7 @@ export async function run(words: Words): Promise<number> {
     instance.id,
     port,
     ...('socket' in endpoint ? ['--socket', endpoint.socket] : ['--url', endpoint.url]),
+    ...(proof !== undefined && 'context' in proof ? ['--context', proof.context] : []),
     ...(settings.tenant === undefined ? [] : ['--tenant', settings.tenant]),
   ];
   const identity = flag(words, 'identity');
