@@ -29,7 +29,7 @@ import type { Answer, Core, Invocation } from './core.ts';
 import type { Driver } from './driver.ts';
 import { Fault } from './errors.ts';
 import { pruneForever } from './history.ts';
-import { hashOf, type IdempotencyKey, storeAnswer, storedAnswer } from './idempotency.ts';
+import { hashFor, type IdempotencyKey, resealAnswers, storeAnswer, storedAnswer } from './idempotency.ts';
 import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { OutsideSource } from './master-key.ts';
@@ -159,6 +159,7 @@ export class Kernel implements Core {
   /** Another master key: the given one, or one from where the present one came. */
   rotateMasterKey(next?: OutsideSource): Promise<{ from: string; to: string }> {
     return this.#options.keyring.rotate(next, async (tx, from, to) => {
+      await resealAnswers(tx, from, to);
       for (const { service } of this.#bound.values()) await service.reseal?.(tx, from, to);
     });
   }
@@ -244,7 +245,7 @@ export class Kernel implements Core {
       source: invocation.source,
       requestId,
       input,
-      target: invocation.target,
+      target: spelt(bound, invocation.target),
       startedAt: this.#options.clock.now(),
       administers: false,
       // Most calls never look at it, and joining two signals costs more than a whole `list`.
@@ -388,7 +389,7 @@ export class Kernel implements Core {
     const { resource } = bound.contract;
     const tenant = await this.#directory.tenant(tenantId);
     const grants = asked.grants ?? (await this.#grants(principal, tenantId));
-    const given = asked.target;
+    const given = asked.target?.startsWith('crn:') === true ? asked.target : spelt(bound, asked.target);
     let resources = [crn(tenantId, resource.name, '*')];
     let labels: Readonly<Record<string, string>> | undefined;
     if (given !== undefined && given.startsWith('crn:')) resources = [given];
@@ -493,7 +494,13 @@ export class Kernel implements Core {
     const idempotency: IdempotencyKey | undefined =
       invocation.idempotencyKey === undefined || frame.operation.answerKept === 0
         ? undefined
-        : { tenantId, principal: principal.id, key: invocation.idempotencyKey, hash: hashOf(bound.contract.resource.name, name, frame.target, frame.input) };
+        : {
+            tenantId,
+            principal: principal.id,
+            key: invocation.idempotencyKey,
+            hash: hashFor(frame.operation, this.#options.keyring, tenantId, bound.contract.resource.name, name, frame.target, frame.input),
+            seal: frame.operation.secretAnswer ? this.#options.keyring : undefined,
+          };
     if (idempotency !== undefined) {
       const stored = await this.#store.read((db) => storedAnswer(db, idempotency, this.#options.clock.now()));
       if (stored !== undefined) return { ...stored, replayed: true };
@@ -743,7 +750,7 @@ export class Kernel implements Core {
       source,
       requestId,
       input: validate(operation, invocation.input, bound.contract.resource),
-      target: invocation.target,
+      target: spelt(bound, invocation.target),
       startedAt: this.#options.clock.now(),
       administers: false,
       signal: this.#stop.signal,
@@ -869,6 +876,10 @@ const inlineGrants = (principal: Principal, tenantId: string): Grants => ({
   policies: [],
   bounds: undefined,
 });
+
+/** The one spelling of a target that may be written in several. */
+const spelt = ({ service }: Bound, target: string | undefined): string | undefined =>
+  target === undefined ? undefined : (service.spelling?.(target) ?? target);
 
 const invocationOf = (request: Request, principal: Principal, source: string): Invocation => ({
   service: request.service,
