@@ -162,6 +162,7 @@ export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): F
     case 'EPERM':
       return new Fault('unavailable', `You may not open ${where}: the daemon belongs to another user`, { hint: `ls -l ${where}`, cause: error });
     case 'ECONNRESET':
+    case 'EPROTO':
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
       if (!('secure' in endpoint) || !endpoint.secure) break;
