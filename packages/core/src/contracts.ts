@@ -7,6 +7,7 @@ import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
 import { operations } from './services/operation/contract.ts';
 import { queues } from './services/queue/contract.ts';
+import { secrets } from './services/secret/contract.ts';
 import { snapshots } from './services/snapshot/contract.ts';
 import { sshKeys } from './services/ssh-key/contract.ts';
 import { systems } from './services/system/contract.ts';
@@ -20,6 +21,7 @@ export const contracts = {
   instanceType: instanceTypes,
   operation: operations,
   queue: queues,
+  secret: secrets,
   snapshot: snapshots,
   sshKey: sshKeys,
   system: systems,

@@ -6,6 +6,7 @@ import { instanceService } from './services/instance/service.ts';
 import { instanceTypeService } from './services/instance-type/service.ts';
 import { operationService } from './services/operation/service.ts';
 import { queueService } from './services/queue/service.ts';
+import { secretService } from './services/secret/service.ts';
 import { snapshotService } from './services/snapshot/service.ts';
 import { sshKeyService } from './services/ssh-key/service.ts';
 import { systemService } from './services/system/service.ts';
@@ -18,6 +19,7 @@ export const services: readonly ServiceDefinition[] = [
   operationService,
   vpcService,
   sshKeyService,
+  secretService,
   imageService,
   instanceTypeService,
   instanceService,

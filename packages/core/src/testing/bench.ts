@@ -1,5 +1,6 @@
 // A core on the memory driver for tests, put together from the kernel's parts so that a test can hold the database, move time,
 // and end the core as kill -9 does: between two statements, without a word to anybody.
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,11 +36,12 @@ export interface BenchOptions {
   dataDir?: string;
   definitions?: readonly ServiceDefinition[];
   log?: Log;
-  /** Default: always the same one, which costs no file. */
+  /** Default: always the same one, which costs no file; a rotation takes another. */
   masterKey?: MasterKeySource;
 }
 
-const MASTER_KEY: MasterKeySource = { kind: 'value', value: 'dGVzdHMgYWx3YXlzIGhhdmUgdGhpcyBtYXN0ZXJrZXk' };
+const MASTER_KEY: MasterKeySource = { kind: 'command', command: ['key'] };
+const FIRST_KEY = 'dGVzdHMgYWx3YXlzIGhhdmUgdGhpcyBtYXN0ZXJrZXk';
 
 type Ended = z.output<typeof OperationView>;
 
@@ -110,13 +112,16 @@ export async function bench(options: BenchOptions = {}): Promise<Bench> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'cloud-core-'));
   const opened = openDb(join(dataDir, 'cloud.db'), { durable: false });
   await migrateKernel(opened.db);
+  let nextKey = FIRST_KEY;
   const { keyring } = await openKeyring({
     dataDir,
     source: options.masterKey ?? MASTER_KEY,
     db: opened.db,
     installation: 'cloud-test',
     readCommand: async () => {
-      throw new Error('no command gives a key here');
+      const key = nextKey;
+      nextKey = randomBytes(32).toString('base64');
+      return key;
     },
   });
   const life = mortal(drivers, clock);

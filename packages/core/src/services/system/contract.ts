@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { contract, query, resource } from '../../kernel/contract.ts';
+import { action, contract, query, resource } from '../../kernel/contract.ts';
 
 export const system = resource('system', {
   summary: 'The installation itself',
@@ -32,5 +32,17 @@ export const systems = contract(system, {
     target: false,
     output: z.strictObject({ ok: z.boolean(), checks: z.array(Check) }),
     examples: [['system doctor', '']],
+  }),
+  rotateMasterKey: action(system, {
+    summary: 'Change the master key, and seal everything anew with the new one',
+    description:
+      'Where the master key is a file of the data directory, a new one is made. Where it comes from a file outside or from a command, put the new key there first; it is read again. One that was given as CLOUD_MASTER_KEY changes at a start with CLOUD_MASTER_KEY_NEXT.',
+    target: false,
+    access: 'administrator',
+    output: z.strictObject({
+      from: z.string().meta({ description: 'Id of the master key before' }),
+      to: z.string().meta({ description: 'Id of the one now in use' }),
+    }),
+    examples: [['system rotate-master-key', '']],
   }),
 });

@@ -32,7 +32,19 @@ export const systemService = service(systems, (context) => {
     return checks;
   };
   return {
+    prepare: {
+      async rotateMasterKey(call) {
+        // A rotation has a transaction of its own; the handler's only tells of it.
+        call.input = (await context.rotateMasterKey()) as never;
+      },
+    },
     handlers: {
+      async rotateMasterKey(call) {
+        const keys = call.input as unknown as { from: string; to: string };
+        context.log.info(keys, 'the master key was rotated');
+        await call.event({ id: context.installation, name: 'installation' }, 'master-key-rotated', `The master key was changed; its id is ${keys.to} now`);
+        return keys;
+      },
       async info(call) {
         return {
           version: context.version,
