@@ -94,6 +94,7 @@ export async function fixture(): Promise<Fixture> {
     const { operation } = await b.call({ service: resource.name, operation: 'create', input });
     if (operation !== undefined) await b.ended({ operation });
   }
+  await cloud.secret.rotate('sample', { value: 'another' });
   await cloud.queue.send('sample', { body: 'hello', delay: 0 });
   const { items } = await cloud.queue.receive('sample');
   const receipt = items[0]?.receipt;

@@ -240,7 +240,13 @@ describe('allowed', () => {
 
       const settled = await written(f);
       const again = (await attempt(f, of, { idempotencyKey: 'key' })) as Answer;
+      if (of.operation.answerKept === 0) {
+        expect(again).not.toHaveProperty('replayed');
+        return;
+      }
       expect(again).toEqual({ ...JSON.parse(JSON.stringify(answer)), replayed: true });
+      // What takes nothing cannot be another call.
+      if (!of.operation.target && Object.keys(inputShape(of.operation)).length === 0) return;
       const other = of.operation.target
         ? { target: 'another' }
         : { input: { ...inputOf(of), ...('name' in inputOf(of) ? { name: 'another' } : { reference: 'another' }) } };
