@@ -73,7 +73,7 @@ export function tell(error: unknown, { command, json }: Telling): number {
   if (error instanceof Fault) {
     if (json) err(`${JSON.stringify({ error: error }, undefined, 2)}\n`);
     else {
-      printError(sentence(error, command), error.hint);
+      printError(sentence(error, command), error.hint ?? hintFor(error));
       if (error.code === 'internal' && error.requestId !== undefined)
         err(`Request: ${error.requestId} (the daemon's log has the details: cloud daemon logs)\n`);
     }
@@ -97,10 +97,23 @@ function printError(message: string, hint: string | undefined): void {
 /** The error in the words of the command line: fields by the flags that set them. */
 function sentence(fault: Fault, command: Command | undefined): string {
   const problems = problemsOf(fault);
-  if (problems === undefined || command === undefined) return fault.message;
+  if (problems === undefined || command === undefined) return withReason(fault);
   const lines = problems.map(({ path, message }) => `${flagFor(command, path)}${message}`);
   if (lines.length === 1) return lines[0] as string;
   return `${lines.length} things are not right:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}
+
+/** What to type next where the daemon said nothing of it. */
+function hintFor({ code, details }: Fault): string | undefined {
+  if (code === 'unauthenticated') return 'cloud auth login';
+  const permission = code === 'forbidden' ? (details as { permission?: unknown } | undefined)?.permission : undefined;
+  return typeof permission === 'string' ? `cloud auth can-i ${permission}` : undefined;
+}
+
+/** Why it is forbidden stands in the details, for those who may know. */
+function withReason({ code, message, details }: Fault): string {
+  const reason = code === 'forbidden' ? (details as { reason?: unknown } | undefined)?.reason : undefined;
+  return typeof reason === 'string' && !message.includes(reason) ? `${message}: ${reason}` : message;
 }
 
 function problemsOf(fault: Fault): FieldProblem[] | undefined {

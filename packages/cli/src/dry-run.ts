@@ -13,6 +13,8 @@ export async function dryRun(command: Command, remote: Remote, targets: readonly
     const problems: FieldProblem[] = result.error.issues.map((issue) => ({ path: issue.path.map(String).join('.'), message: issue.message }));
     throw new Fault('invalid_input', problems[0]?.message ?? 'The input is not right', { details: problems, hint: `cloud ${spoken(command.id)} --help` });
   }
+  const secrets = new Set(command.flags.flatMap((one) => (one.secret && one.field !== undefined ? [one.field] : [])));
+  const shown = Object.fromEntries(Object.entries(input).map(([field, value]) => [field, secrets.has(field) ? '[REDACTED]' : value]));
   const get = loadGroup(operation.resource).commands.find((one) => one.operation?.standard === 'get')?.operation;
   const { output } = remote.settings;
   const requests: { method: string; path: string; body?: Record<string, unknown>; target?: unknown }[] = [];
@@ -22,8 +24,8 @@ export async function dryRun(command: Command, remote: Remote, targets: readonly
     const inBody = operation.method === 'POST' || operation.method === 'PATCH';
     requests.push({
       method: operation.method,
-      path: pathOf(operation, target, input),
-      ...(inBody ? { body: input } : {}),
+      path: pathOf(operation, target, shown),
+      ...(inBody ? { body: shown } : {}),
       ...(found === undefined ? {} : { target: found }),
     });
   }

@@ -1,5 +1,6 @@
 // From words to the input of an operation: types, files, key=value. The contract itself is checked by the daemon;
 // what is checked here is only what keeps a word from becoming a value.
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { Fault, type FieldProblem, nearest } from '@thecloud/core/contracts';
@@ -67,6 +68,7 @@ export async function inputOf(words: Words): Promise<Input> {
     input[found.field] = null;
   }
   if (command.operation?.restarts && isSet(words, 'yes')) input['allowRestart'] = true;
+  for (const [field, answer] of words.answers ?? []) input[field] = answer;
   if (someoneIsThere()) {
     for (const one of command.flags) {
       if (!one.secret || !one.required || one.field === undefined || input[one.field] !== undefined) continue;
@@ -204,26 +206,34 @@ function checkSecrets({ command, flags, positionals }: Words): void {
   if (streams > 1) throw usage('Standard input can be read once only: give - for one of them, and @file for the others');
 }
 
-/** Without the line end that editors and `echo` put behind it. */
-const secretFrom = (text: string, what: string): string => textFrom(text, what).replace(/\r?\n$/, '');
+/** A single line comes without the line end that editors and `echo` put behind it; several lines (a key in PEM) stay as they are. */
+const secretFrom = (text: string, what: string): string => textFrom(text, what).replace(/^([^\n]*?)\r?\n$/, '$1');
 
 /** `@path` is the file's content, `-` standard input, `@@…` a value that begins with @. */
 function textFrom(text: string, what: string): string {
-  if (text === '-') return readFileSync(0, 'utf8');
+  if (text === '-') return utf8(readFileSync(0), what, 'standard input');
   if (text.startsWith('@@')) return text.slice(1);
   if (!text.startsWith('@')) return text;
   return fileText(text.slice(1), what);
 }
 
 function fileText(path: string, what: string): string {
+  let bytes: Buffer;
   try {
-    return readFileSync(expandHome(path), 'utf8');
+    bytes = readFileSync(expandHome(path));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw usage(
       `${what}: ${code === 'ENOENT' ? `there is no file ${path}` : code === 'EISDIR' ? `${path} is a directory` : `${path} cannot be read: ${message}`}`,
     );
   }
+  return utf8(bytes, what, path);
+}
+
+/** Bytes that are no text would come out as other bytes, without a word. */
+function utf8(bytes: Buffer, what: string, from: string): string {
+  if (!isUtf8(bytes)) throw usage(`${what}: ${from} holds bytes that are no text in UTF-8; encode them, for example with base64`);
+  return bytes.toString('utf8');
 }
 
 async function fieldsFrom(path: string): Promise<Record<string, unknown>> {

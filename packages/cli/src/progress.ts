@@ -76,9 +76,11 @@ export function doing(verb: string): string {
   return [`${stem.charAt(0).toUpperCase()}${stem.slice(1)}ing`, ...rest].join(' ');
 }
 
-/** `create` → `created`. */
+const PARTICLES = new Set(['out', 'in', 'off', 'on', 'up', 'down']);
+
+/** `create` → `created`, `sign-out` → `signed out`, `delete-version` → `version deleted`. */
 export function done(verb: string): string {
   const [first = '', ...rest] = verb.split('-');
   const stem = first.endsWith('e') ? `${first}d` : /[^aeiou][aeiou][bdgmnpt]$/.test(first) ? `${first}${first.at(-1)}ed` : `${first}ed`;
-  return [stem, ...rest].join(' ');
+  return (PARTICLES.has(rest.at(-1) ?? '') ? [stem, ...rest] : [...rest, stem]).join(' ');
 }

@@ -58,7 +58,7 @@ export class Remote {
             continue;
           }
         }
-        if (answer.status >= 400) throw faultFrom(answer);
+        if (answer.status >= 400) throw this.#hinted(faultFrom(answer), operation);
         return {
           status: answer.status,
           text: answer.body,
@@ -118,6 +118,13 @@ export class Remote {
   /** Another token in place of one that was refused, if there is any. */
   async renewed(refused: string | undefined): Promise<string | undefined> {
     return refused === undefined ? undefined : this.#session?.renew(refused);
+  }
+
+  /** Whoever has nothing to prove himself with for an address gets that by logging in there. */
+  #hinted(fault: Fault, { anonymous }: OperationSpec): Fault {
+    const { endpoint, proof } = this.settings;
+    if (fault.code !== 'unauthenticated' || anonymous || proof !== undefined || !('url' in endpoint)) return fault;
+    return Fault.from({ ...fault.toJSON(), hint: `cloud auth login --url ${endpoint.url}` });
   }
 
   #note(ask: { method: string; path: string }, answer: Answer, began: number): void {

@@ -217,7 +217,7 @@ async function printWritten(words: Words, remote: Remote, answer: unknown): Prom
     return printOne(viewOf(operation), answer, output);
   }
   if (operation.async && isSet(words, 'no-wait')) return out(`${operation.resource} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
-  if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} deleted\n`);
+  if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} ${done(kebabOf(operation.name))}\n`);
   const told = TOLD_BY_STATE.has(operation.name) || row['state'] === 'error';
   out(`${operation.resource} ${nameOf(row)} ${told ? `is ${printable(String(row['state']))}` : done(kebabOf(operation.name))}\n`);
 }

@@ -139,13 +139,23 @@ class Changes {
   }
 }
 
-/** Items of a stream that has no command of its own. */
+/** Items of a stream that has no command of its own: lines of JSON, or a table that grows. */
 export async function follow(words: Words, remote: Remote, target: string | undefined, input: Row): Promise<number> {
   const { signal } = untilInterrupted();
+  const { output } = remote.settings;
+  const operation = words.command.operation as OperationSpec;
   const group = loadGroup(words.command.group);
-  for await (const item of remote.stream(words.command.operation as OperationSpec, { target, input, signal })) {
-    if (remote.settings.output === 'json') out(`${JSON.stringify(item)}\n`);
-    else await printOne(group, item, remote.settings.output);
+  const columns = operation.fields === undefined && group.columns.length > 0 ? columnsFor(group, { output, columns: undefined }) : undefined;
+  const widths: number[] = [];
+  let header = true;
+  for await (const item of remote.stream(operation, { target, input, signal })) {
+    if (output === 'json') out(`${JSON.stringify(item)}\n`);
+    else if (output === 'yaml') out(`---\n${await structured(item, 'yaml')}`);
+    else if (columns === undefined || output === 'name') await printOne(viewOf(operation), item, output);
+    else {
+      out(table(columns, [item as Row], { ...styleNow(), header, terminal: terminalWidth(), widths }));
+      header = false;
+    }
   }
   return 0;
 }

@@ -9,6 +9,8 @@ export interface Words {
   positionals: readonly string[];
   /** What stood after `--`. */
   rest: readonly string[];
+  /** Fields that the command asked for: values as they are, never on a command line. */
+  answers?: ReadonlyMap<string, string>;
 }
 
 export const flagsOf = (command: Command): Flag[] => [...command.flags.filter((flag) => !flag.hidden), ...command.common.flatMap((key) => COMMON[key] ?? [])];

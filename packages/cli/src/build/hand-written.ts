@@ -48,6 +48,7 @@ const word = (label: string, description: string, more: Partial<Positional> = {}
 const contextName = (): Positional => word('context', 'Name of the context', { ref: 'context' });
 const email: Positional = word('email', 'E-mail address; asked for on a terminal', { required: false });
 const password: Flag = { name: 'password', field: 'password', type: 'string', file: true, secret: true, description: 'Password; asked for on a terminal' };
+const raw: Flag = { name: 'raw', type: 'boolean', description: 'Only the value, without a line end' };
 const dataDir: Flag = { name: 'data-dir', type: 'string', description: 'Directory that holds everything the daemon keeps' };
 
 export const handWritten: readonly HandWritten[] = [
@@ -239,6 +240,25 @@ export const handWritten: readonly HandWritten[] = [
     examples: [['tenant switch acme', '']],
   },
   { id: 'tenant delete', module: 'tenant', summary: 'Delete a tenant' },
+  {
+    id: 'secret create',
+    module: 'secret',
+    summary: 'Create a secret',
+    description: 'The value comes from standard input, a file, or --generate; on a terminal it is asked for. A single line is taken without its line end.',
+  },
+  { id: 'secret rotate', module: 'secret', summary: 'Give a secret a new value' },
+  {
+    id: 'secret get',
+    module: 'secret',
+    summary: 'Show a secret, with its value where you may read it',
+    description: 'Reading the value is audited. With --quiet or --raw only the value is printed, without a line end.',
+    moreFlags: [raw],
+    examples: [
+      ['secret get db-password', ''],
+      ['secret get tls-key --raw > server.key', 'only the value, as it is'],
+    ],
+  },
+  { id: 'secret value', module: 'secret', summary: 'Show the value of a secret', moreFlags: [raw] },
   { id: 'policy lint', module: 'check', summary: 'Check a document without keeping it', description: 'Exit code 1 when there are errors.' },
   { id: 'audit verify', module: 'check', summary: 'Check the chain from its first line to its last', description: 'Exit code 1 when something is wrong.' },
   {

@@ -379,6 +379,7 @@ function headerOf(field: string): string {
   const special = HEADERS[field];
   if (special !== undefined) return special;
   const words = field
+    .replace(/(?<=[a-z])At$/, '')
     .replace(/Ids$/, ' IDs')
     .replace(/Id$/, ' ID')
     .replace(/([a-z])([A-Z][a-z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);

@@ -11,6 +11,7 @@ const modules: Readonly<Record<string, () => Promise<{ run: Run }>>> = {
   auth: () => import('./auth.ts'),
   check: () => import('./check.ts'),
   context: () => import('./context.ts'),
+  secret: () => import('./secret.ts'),
   tenant: () => import('./tenant.ts'),
   config: () => import('./config.ts'),
   completion: () => import('./completion.ts'),

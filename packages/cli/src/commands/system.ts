@@ -44,6 +44,7 @@ async function info(words: Words, settings: Settings): Promise<number> {
     ['Data', value.dataDir],
     ['Tenant', value.tenant],
     ['Principal', value.principal],
+    ['Context', settings.context ?? 'default'],
     ['Node', value.node],
     ['Started', localTime(value.startedAt)],
   ] as const;

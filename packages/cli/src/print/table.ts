@@ -67,7 +67,7 @@ export function card(fields: readonly Column[], value: Record<string, unknown>, 
     const id = value[`${field.field}Id`];
     if (field.format === 'json' && typeof content === 'object' && content !== null && !Array.isArray(content)) {
       lines.push([field.header, factsText(content, style)]);
-    } else lines.push([field.header, `${cell(field.format, content, { ...style, long: true })}${typeof id === 'string' ? ` (${id})` : ''}`]);
+    } else lines.push([field.header, `${cell(field.format, content, { ...style, long: true })}${typeof id === 'string' && id !== content ? ` (${id})` : ''}`]);
   }
   const widest = Math.max(0, ...lines.map(([header]) => width(header)));
   return lines.map(([header, text]) => `${pad(`${header}:`, widest + 1)}  ${text.split('\n').join(`\n${' '.repeat(widest + 3)}`)}\n`).join('');
