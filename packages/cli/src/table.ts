@@ -196,13 +196,15 @@ export function commandIn(words: readonly string[]): { command: Command; used: n
     const command = findCommand(words[0] ?? '');
     return command === undefined ? undefined : { command, used: 1 };
   }
-  const [action, more] = words.slice(group.used);
-  if (action === undefined) return undefined;
-  const plain = findCommand(`${group.name} ${action}`);
-  if (plain !== undefined) return { command: plain, used: group.used + 1 };
-  const joined = more === undefined ? undefined : findCommand(`${group.name} ${action}-${more}`);
-  return joined === undefined ? undefined : { command: joined, used: group.used + 2 };
+  // As few words as make a command: `secret delete version` deletes the secret `version`.
+  for (let count = 1; count <= LONGEST_ACTION && group.used + count <= words.length; count++) {
+    const command = findCommand(`${group.name} ${words.slice(group.used, group.used + count).join('-')}`);
+    if (command !== undefined) return { command, used: group.used + count };
+  }
+  return undefined;
 }
+
+const LONGEST_ACTION = 3;
 
 /** How a command is written in help and hints: the group `tenant-member` beside `tenant` is `tenant member`. */
 export const spoken = (id: string): string => {
