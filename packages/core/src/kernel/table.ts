@@ -383,9 +383,9 @@ export class Table {
   }
 }
 
-/** Ids that a spec refers to and so keeps from being deleted. */
+/** Ids that a spec refers to and so keeps from being deleted; `alsoUses` are those that a service found in a text (`@secret:name`). */
 function strongReferences(resource: AnyResource, spec: Record<string, unknown>): string[] {
-  const ids: string[] = [];
+  const ids: string[] = [...((spec['alsoUses'] as string[] | undefined) ?? [])];
   for (const [field, schema] of Object.entries(resource.spec)) {
     const value = spec[field];
     const meta = fieldMeta(schema);

@@ -115,6 +115,12 @@ export const secrets = contract(secret, {
     input: { version: versionField.optional(), usedBy: z.string().meta({ description: 'Such as `instance web`' }) },
     output: SecretValue,
   }),
+  peek: query(secret, {
+    summary: 'The value once more, for what was started with it; the newest where that version is gone',
+    internal: true,
+    input: { version: versionField },
+    output: SecretValue,
+  }),
 });
 
 const REFERENCE = '@secret:';

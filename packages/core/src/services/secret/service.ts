@@ -41,6 +41,11 @@ function open(keys: Keys, row: Row, version: number, sealed: string): Buffer {
   }
 }
 
+function noVersion(row: Row, version: number): Fault {
+  const message = `the secret ${row.name} has no version ${version}`;
+  return new Fault('not_found', `version: ${message}`, { details: [{ path: 'version', message }], hint: `cloud secret versions ${row.name}` });
+}
+
 const random = (length: number): string => Array.from({ length }, () => ALPHABET.charAt(randomInt(ALPHABET.length))).join('');
 
 /** What the caller gives, or a new one. */
@@ -133,16 +138,19 @@ export const secretService = service(secrets, (context) => {
     call.changed(row.id);
   };
 
-  const read = async (call: SecretCall<{ version?: number | undefined }>, row: Row, why: string) => {
-    const version = call.input.version ?? (row.status.currentVersion as number);
+  const look = async (call: SecretCall, row: Row, version: number) => {
     const found = await sqlOf(call).selectFrom('secret_version').selectAll().where('secret_id', '=', row.id).where('version', '=', version).executeTakeFirst();
-    if (found === undefined) {
-      const message = `the secret ${row.name} has no version ${version}`;
-      throw new Fault('not_found', `version: ${message}`, { details: [{ path: 'version', message }], hint: `cloud secret versions ${row.name}` });
-    }
+    if (found === undefined) return undefined;
     const bytes = open(keyring, row, version, found.sealed);
     const value = bytes.toString();
     bytes.fill(0);
+    return { id: row.id, name: row.name, version, value, createdAt: time(found.created_at) };
+  };
+
+  const read = async (call: SecretCall<{ version?: number | undefined }>, row: Row, why: string) => {
+    const version = call.input.version ?? (row.status.currentVersion as number);
+    const found = await look(call, row, version);
+    if (found === undefined) throw noVersion(row, version);
     await sqlOf(call)
       .updateTable('secret_version')
       .set({ accessed_at: context.clock.now() })
@@ -151,7 +159,7 @@ export const secretService = service(secrets, (context) => {
       .execute();
     await call.event(row, 'accessed', `Version ${version} of the secret ${row.name} was read${why}`);
     call.changed(row.id);
-    return { id: row.id, name: row.name, version, value, createdAt: time(found.created_at) };
+    return found;
   };
 
   return {
@@ -189,6 +197,12 @@ export const secretService = service(secrets, (context) => {
       },
       value: async (call) => read(call, await target(call), ''),
       reveal: async (call) => read(call, await target(call, { unseen: true }), ` for the ${call.input.usedBy}`),
+      async peek(call) {
+        const row = await target(call, { unseen: true });
+        const found = (await look(call, row, call.input.version)) ?? (await look(call, row, row.status.currentVersion as number));
+        if (found === undefined) throw noVersion(row, call.input.version);
+        return found;
+      },
       async rotate(call) {
         const row = await target(call);
         const version = (row.status.currentVersion as number) + 1;
@@ -225,10 +239,7 @@ export const secretService = service(secrets, (context) => {
           .where('secret_id', '=', row.id)
           .where('version', '=', version)
           .executeTakeFirst();
-        if (numDeletedRows === 0n) {
-          const message = `the secret ${row.name} has no version ${version}`;
-          throw new Fault('not_found', `version: ${message}`, { details: [{ path: 'version', message }], hint: `cloud secret versions ${row.name}` });
-        }
+        if (numDeletedRows === 0n) throw noVersion(row, version);
         await call.event(row, 'version-deleted', `Version ${version} of the secret ${row.name} was deleted`);
         call.changed(row.id);
         return row;
