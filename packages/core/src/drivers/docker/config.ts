@@ -64,8 +64,9 @@ export const layerOf = (labels: Record<string, string>): number => Number(labels
 
 /** Equal for two specs exactly when one container can serve both without being made anew. */
 export function hashOf(spec: InstanceSpec): string {
-  const { name, command, entrypoint, env, networkId, address, ports, mounts } = spec;
-  const parts = [1, name, command ?? null, entrypoint ?? null, Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1)), networkId, address, ports, mounts];
+  const { name, command, entrypoint, env, envKey, networkId, address, ports, mounts } = spec;
+  const environment = envKey ?? Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1));
+  const parts = [1, name, command ?? null, entrypoint ?? null, environment, networkId, address, ports, mounts];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
 }
 

@@ -320,8 +320,8 @@ const samePort = (a: Omit<PortMapping, 'instancePort'>, b: Omit<PortMapping, 'in
   a.hostPort === b.hostPort && a.protocol === b.protocol && (a.hostAddress === b.hostAddress || a.hostAddress === '0.0.0.0' || b.hostAddress === '0.0.0.0');
 
 /** What cannot change while an instance runs, as text to compare. */
-const fixedPart = ({ name, command, entrypoint, env, networkId, address, ports, mounts }: InstanceSpec): string =>
-  JSON.stringify([name, command, entrypoint, Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1)), networkId, address, ports, mounts]);
+const fixedPart = ({ name, command, entrypoint, env, envKey, networkId, address, ports, mounts }: InstanceSpec): string =>
+  JSON.stringify([name, command, entrypoint, envKey ?? Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1)), networkId, address, ports, mounts]);
 
 const observe = (instance: MemoryInstanceState): InstanceObserved => ({
   id: instance.spec.id,

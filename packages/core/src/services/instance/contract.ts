@@ -63,7 +63,11 @@ export const instance = resource('instance', {
       .optional()
       .meta({ description: "Replaces the image's command; split into words as a shell does, without a shell", example: 'sleep 1h' }),
     entrypoint: commandField.optional().meta({ description: "Replaces the image's entrypoint" }),
-    env: envField.default({}).meta({ description: 'Environment, NAME=value', example: { MODE: 'dev' }, cli: { char: 'e' } }),
+    env: envField.default({}).meta({
+      description: 'Environment, NAME=value; the value of a secret is written @secret:name, or @secret:name#version',
+      example: { MODE: 'dev' },
+      cli: { char: 'e' },
+    }),
     ports: z
       .array(portField)
       .max(100)
@@ -125,7 +129,7 @@ const standard = crud(instance, {
     input: { vpc: z.string().min(1).optional().meta({ ref: 'vpc', description: 'VPC to be in; `default` when absent' }) },
     examples: [
       ['instance create web --image busybox --command "httpd -f -h /www" --publish 8080:80', ''],
-      ['instance create db --image postgres:17 --vpc prod --volume data:/var/lib/postgresql/data --env POSTGRES_PASSWORD=secret', ''],
+      ['instance create db --image postgres:17 --vpc prod --volume data:/var/lib/postgresql/data --env POSTGRES_PASSWORD=@secret:db-password', ''],
       ['instance create vm --image debian:trixie --type medium --ssh-key laptop --user-data @setup.yaml', ''],
     ],
   },

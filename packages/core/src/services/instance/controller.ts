@@ -13,6 +13,7 @@ import { bootOf } from './cloudinit-script.ts';
 import type { instances } from './contract.ts';
 import type { ComputeDriver, InstanceObserved, InstanceSpec } from './driver.ts';
 import { afterEnd, type HealingRecord, MOST_RESTARTS } from './healing.ts';
+import { environmentOf } from './secrets.ts';
 import type { InstanceTables } from './tables.ts';
 
 type Instances = typeof instances;
@@ -208,8 +209,10 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
         healed = next;
       }
       const before = observed?.startedAt;
+      const mayRestart = (allowRestartAt ?? 0) > applied;
+      const environment = await environmentOf(row, observed, spec, mayRestart, reconciliation);
       // A restart counts when it has happened, not when a backend that is away was asked for it.
-      observed = await driver.ensure(spec, { signal, allowRestart: (allowRestartAt ?? 0) > applied, onProgress: progress });
+      observed = await driver.ensure({ ...spec, ...environment.spec }, { signal, allowRestart: mayRestart || environment.restart, onProgress: progress });
       const { detaching } = hidden(row);
       if (detaching !== undefined && applied < row.generation) {
         const attached = new Set(row.spec.volumes.map((mount) => mount.volumeId));
@@ -229,6 +232,7 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
           exitCode: observed.exitCode ?? null,
           startedAt: observed.startedAt === undefined || observed.power === 'stopped' ? null : new Date(observed.startedAt).toISOString(),
           ...patch({ made: true, applied: row.generation }),
+          ...environment.status,
           ...(healed === undefined ? {} : { restarts: (row.status.restarts ?? 0) + 1, ...patch({ healing: healed.record }) }),
         },
       });

@@ -48,6 +48,8 @@ export interface InstanceSpec {
   /** Replaces the image's entrypoint, and with it the image's command. */
   entrypoint: string[] | undefined;
   env: Record<string, string>;
+  /** Stands for `env` where it is asked whether that has changed, and in what a backend keeps for that question: it tells no secret. */
+  envKey?: string;
   /** CPU cores as a fraction, e.g. 0.5. */
   cpus: number;
   memoryBytes: number;

@@ -13,6 +13,7 @@ import { instances } from './contract.ts';
 import { FORGET_END, instanceController } from './controller.ts';
 import { type ComputeDriver, computePort } from './driver.ts';
 import { PortChooser, refuseTwice, reservePorts } from './ports.ts';
+import { secretsIn } from './secrets.ts';
 import { migrations } from './tables.ts';
 
 export type InstanceRow = RowOf<typeof instances>;
@@ -157,7 +158,7 @@ export const instanceService = service(instances, (context) => {
           id,
           name,
           labels,
-          spec,
+          spec: { ...spec, ...(await secretsIn(call, spec.env)) },
           status: { address, cpus: size.cpus, memoryMiB: size.memoryMiB, restarts: 0, cloudInit: { status: boots ? 'pending' : 'none' } },
         });
       },
@@ -168,7 +169,8 @@ export const instanceService = service(instances, (context) => {
         const changed = NEEDS_RESTART.filter((key) => key in spec && JSON.stringify(spec[key] ?? undefined) !== JSON.stringify(row.spec[key]));
         const allowed = changed.length === 0 ? {} : restartAllowed(row, allowRestart, `A change of ${changed.join(', ')}`);
         if (spec.ports !== undefined && spec.ports !== null) await reservePorts(call.sql, row.id, spec.ports);
-        return call.rows.update(row, { labels, spec: { ...spec, ...allowed } });
+        const uses = spec.env === undefined ? {} : await secretsIn(call, spec.env ?? {}, row);
+        return call.rows.update(row, { labels, spec: { ...spec, ...allowed, ...uses } });
       },
 
       start: (call) => {
