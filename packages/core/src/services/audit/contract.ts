@@ -8,6 +8,7 @@ export const audit = resource('audit', {
   stored: false,
   restricted: 'all',
   columns: ['time', 'principal', 'permission', 'target', 'outcome', 'source'],
+  wide: ['id', 'credential', 'decision', 'requestId'],
 });
 
 export const AuditLine = z.strictObject({
