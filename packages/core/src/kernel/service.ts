@@ -218,7 +218,7 @@ export interface ServiceContext {
   onCommit(listener: (committed: Committed) => void): () => void;
 }
 
-export interface Service<C extends Contract> {
+@@
   /** Schema besides the resource's own table. */
   migrations?: readonly Migration[];
   /** Drivers that must answer before a write is accepted. */
