@@ -71,7 +71,14 @@ export interface KernelTables {
     target: string | null;
     request_id: string;
     outcome: string;
+    seq: number;
+    principal_name: string | null;
+    credential: string | null;
+    target_id: string | null;
+    decision: string | null;
+    hash: string;
   };
+  audit_head: { tenant: string; seq: number; hash: string; first_seq: number; anchor: string; mac: string };
   idempotency: { tenant: string; principal: string; key: string; hash: string; answer: string; created_at: number; expires_at: number };
   quota_limit: { tenant: string; name: string; value: number };
   quota_usage: { tenant: string; name: string; value: number };

@@ -1,11 +1,12 @@
-// What is kept for a while and then goes: stored answers, ended operations, old events and audit lines.
+// What is kept for a while and then goes: stored answers, ended operations, old events, and audit lines after a time of their own.
+import type { AuditLog } from './audit.ts';
 import type { Bound } from './bound.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import type { Store } from './store.ts';
 
 const PRUNE_MS = 60 * 60 * 1000;
-/** Ended operations, audit lines and events older than this go. */
+/** Ended operations and events older than this go. */
 const HISTORY_MS = 30 * 24 * 60 * 60 * 1000;
 
 /** About once an hour, until aborted. */
@@ -14,12 +15,14 @@ export async function pruneForever({
   clock,
   log,
   bound,
+  audit,
   signal,
 }: {
   store: Store;
   clock: Clock;
   log: Log;
   bound: ReadonlyMap<string, Bound>;
+  audit: AuditLog;
   signal: AbortSignal;
 }): Promise<void> {
   for (;;) {
@@ -31,10 +34,6 @@ export async function pruneForever({
           .deleteFrom('operation')
           .where('finished_at', '<', now - HISTORY_MS)
           .execute();
-        await tx
-          .deleteFrom('audit')
-          .where('time', '<', now - HISTORY_MS)
-          .execute();
         // The newest event stays: its id is what the next one counts on from.
         await tx
           .deleteFrom('event')
@@ -43,6 +42,7 @@ export async function pruneForever({
           .execute();
       });
       for (const { service } of bound.values()) await service.prune?.(now);
+      await audit.prune(now, signal);
     } catch (error) {
       if (signal.aborted) return;
       log.warn({ error: String(error) }, 'could not clean up');

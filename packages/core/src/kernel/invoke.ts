@@ -3,6 +3,7 @@
 //   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
+import { AuditLog } from './audit.ts';
 import {
   anonymous,
   bareDirectory,
@@ -33,7 +34,7 @@ import { hashFor, type IdempotencyKey, resealAnswers, storeAnswer, storedAnswer 
 import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { OutsideSource } from './master-key.ts';
-import { auditLine, Outcomes } from './outcome.ts';
+import { Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
 import {
   type AccessAnswer,
@@ -74,6 +75,7 @@ export class Kernel implements Core {
   readonly #store: Store;
   readonly #bound = new Map<string, Bound>();
   readonly #stop = new AbortController();
+  readonly #audit: AuditLog;
   readonly #outcomes: Outcomes;
   readonly #directory: Directory;
   #inFlight = 0;
@@ -86,12 +88,14 @@ export class Kernel implements Core {
     this.installation = options.installation;
     this.version = options.version;
     this.dataDir = options.dataDir;
+    this.#audit = new AuditLog(options.store, options.keyring);
     this.#outcomes = new Outcomes({
-      store: options.store,
+      audit: this.#audit,
       clock: options.clock,
       log: options.log,
       bound: this.#bound,
       tenantOf: async (nameOrId, principal) => (await this.#tenant(nameOrId, principal, true))?.id ?? INSTALLATION,
+      signal: this.#stop.signal,
     });
     const startedAt = options.clock.now();
     const context: ServiceContext = {
@@ -104,6 +108,7 @@ export class Kernel implements Core {
       resources: options.definitions.map(({ contract }) => contract.resource.name),
       contracts: options.definitions.map(({ contract }) => contract),
       keyring: options.keyring,
+      audit: this.#audit,
       rotateMasterKey: () => this.rotateMasterKey(),
       access: { rule: (principal, tenantId, question) => this.#rule(principal, tenantId, question) },
       drivers: options.drivers,
@@ -140,7 +145,12 @@ export class Kernel implements Core {
   }
 
   async authenticate(bearer: string, source: string): Promise<Principal> {
-    return this.#directory.authenticate(bearer, source);
+    try {
+      return await this.#directory.authenticate(bearer, source);
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'unauthenticated') await this.#outcomes.auditCredentials(source, error);
+      throw error;
+    }
   }
 
   async principal(nameOrId: string): Promise<Principal> {
@@ -153,13 +163,14 @@ export class Kernel implements Core {
   async start(): Promise<void> {
     for (const { loop } of this.#bound.values()) await loop?.start();
     const { clock, log } = this.#options;
-    void pruneForever({ store: this.#store, clock, log, bound: this.#bound, signal: this.#stop.signal });
+    void pruneForever({ store: this.#store, clock, log, bound: this.#bound, audit: this.#audit, signal: this.#stop.signal });
   }
 
   /** Another master key: the given one, or one from where the present one came. */
   rotateMasterKey(next?: OutsideSource): Promise<{ from: string; to: string }> {
     return this.#options.keyring.rotate(next, async (tx, from, to) => {
       await resealAnswers(tx, from, to);
+      await this.#audit.reseal(tx, from, to);
       for (const { service } of this.#bound.values()) await service.reseal?.(tx, from, to);
     });
   }
@@ -214,6 +225,7 @@ export class Kernel implements Core {
           this.#drained = resolve;
         });
       }
+      await this.#outcomes.close();
     })();
     return this.#closed;
   }
@@ -354,10 +366,12 @@ export class Kernel implements Core {
     frame.ruledOn = target?.revision;
     if (ruling.allowed) return;
     const open = await this.#mayReadPolicies(frame, grants);
-    throw new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission} here`, {
+    const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission} here`, {
       details: { permission, ...(open ? { reason: ruling.reason, ...(ruling.policy === undefined ? {} : { policy: ruling.policy }) } : {}) },
       hint: `cloud auth can-i ${permission}${named === undefined ? '' : ` ${named}`}`,
     });
+    this.#outcomes.decided(fault, rulingText(ruling));
+    throw fault;
   }
 
   async #mayReadPolicies(frame: Frame, grants: Grants): Promise<boolean> {
@@ -546,7 +560,7 @@ export class Kernel implements Core {
         if (stored !== undefined) return { ...stored, replayed: true };
       }
       const answer = await this.#inside(frame, unit, invocation);
-      await auditLine(unit, invocation, principal, requestId);
+      await this.#outcomes.done(unit, invocation, { principal, requestId, targetId: idOf(answer.value), decision: decisionOf(frame) });
       if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
     });
@@ -801,7 +815,9 @@ export class Kernel implements Core {
         if (frame.signal.aborted) close();
         try {
           // What goes through a channel may change things, so its opening is audited as a change is.
-          await this.#outcomes.audit(tenantId, frame.principal.id, invocation, requestId, 'ok');
+          const { principal } = frame;
+          const targetId = target instanceof Object && 'id' in target ? target.id : undefined;
+          await this.#outcomes.opened(tenantId, invocation, { principal, requestId, targetId, decision: decisionOf(frame) });
         } catch (error) {
           close();
           throw error;
@@ -869,6 +885,14 @@ type Outer = Pick<Frame, 'principal' | 'actingIn' | 'tenantName' | 'source' | 'r
 
 /** Whose rows a resource's are, for a caller who acts in this tenant. */
 const scoped = (contract: Contract, actingIn: string): string => (contract.resource.scope === 'installation' ? INSTALLATION : actingIn);
+
+const decisionOf = ({ ruling }: Frame): string | undefined => (ruling === undefined ? undefined : rulingText(ruling));
+
+/** Of an answer that is a resource. */
+const idOf = (value: unknown): string | undefined => {
+  const id = (value as { id?: unknown } | null | undefined)?.id;
+  return typeof id === 'string' ? id : undefined;
+};
 
 const inlineGrants = (principal: Principal, tenantId: string): Grants => ({
   roles: rolesIn(principal, tenantId),

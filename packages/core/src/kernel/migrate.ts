@@ -53,6 +53,21 @@ const kernel: Migration[] = [
       'create index idempotency_expiry on idempotency (expires_at)',
     ),
   },
+  {
+    // Lines with seq 0 become part of their chains when the first line after them is written: that takes a key.
+    id: 'kernel-003',
+    up: statements(
+      'alter table audit add column seq bigint not null default 0',
+      'alter table audit add column principal_name text',
+      'alter table audit add column credential text',
+      'alter table audit add column target_id text',
+      'alter table audit add column decision text',
+      "alter table audit add column hash text not null default ''",
+      'drop index audit_tenant',
+      'create index audit_chain on audit (tenant, seq)',
+      'create table audit_head (tenant text primary key, seq bigint not null, hash text not null, first_seq bigint not null, anchor text not null, mac text not null)',
+    ),
+  },
 ];
 
 export const tableName = (resource: string): `r_${string}` => `r_${resource.replaceAll('-', '_')}`;

@@ -1,23 +1,42 @@
 // What every call leaves behind, however it ends: an error that a caller can read, an audit line, and a count.
-import type { Principal } from './authorize.ts';
+import type { AuditLine, AuditLog } from './audit.ts';
+import { INSTALLATION, type Principal } from './authorize.ts';
 import type { Bound } from './bound.ts';
 import type { Clock } from './clock.ts';
 import type { Core, Invocation } from './core.ts';
 import { databaseFault } from './db.ts';
 import { DriverError, Fault } from './errors.ts';
+import { FloodGuard } from './flood.ts';
 import type { Log } from './log.ts';
-import type { Store, Unit } from './store.ts';
+import type { Unit } from './store.ts';
 
 export interface OutcomesOptions {
-  store: Store;
+  audit: AuditLog;
   clock: Clock;
   log: Log;
   bound: ReadonlyMap<string, Bound>;
   tenantOf(nameOrId: string, principal: Principal): Promise<string>;
+  /** Aborted when the core stops. */
+  signal: AbortSignal;
 }
+
+/** What the audit says besides what the caller said. */
+export interface Known {
+  principal: Principal | undefined;
+  requestId: string;
+  targetId?: string | undefined;
+  /** What allowed or refused it. */
+  decision?: string | undefined;
+}
+
+/** Codes that say no to the caller rather than to what was asked: of those a line is written even where nothing would have changed. */
+const REFUSALS: ReadonlySet<string> = new Set(['forbidden', 'unauthenticated', 'quota_exceeded']);
 
 export class Outcomes {
   readonly #options: OutcomesOptions;
+  readonly #flood = new FloodGuard();
+  #telling: Promise<void> | undefined;
+  readonly #decisions = new WeakMap<Fault, string>();
   readonly #counts = new Map<string, { service: string; operation: string; outcome: string; count: number; seconds: number }>();
 
   constructor(options: OutcomesOptions) {
@@ -54,34 +73,94 @@ export class Outcomes {
     return new Fault('internal', 'An internal error; the daemon log has it under this request id', { cause: error, hint: 'cloud daemon logs' });
   }
 
+  /** What decided that this was refused, for its audit line. */
+  decided(fault: Fault, decision: string): void {
+    this.#decisions.set(fault, decision);
+  }
+
+  /** The line of a change, in its transaction. */
+  done(unit: Unit, invocation: Invocation, known: Known): Promise<void> {
+    return this.#options.audit.append(unit, lineOf(unit.tenantId, invocation, known, 'ok'));
+  }
+
+  /** The line of what is no transaction, before it begins. */
+  async opened(tenantId: string, invocation: Invocation, known: Known): Promise<void> {
+    await this.#options.audit.appendAlone(lineOf(tenantId, invocation, known, 'ok'));
+  }
+
+  /** Every change that failed, and every refusal. What else fails of a read is nobody's business. */
   async auditRefusal(invocation: Invocation, requestId: string, fault: Fault): Promise<void> {
-    const kind = this.#options.bound.get(invocation.service)?.operations.get(invocation.operation)?.operation.kind;
-    if (kind !== 'write' && kind !== 'channel') return;
+    const bound = this.#options.bound.get(invocation.service);
+    const kind = bound?.operations.get(invocation.operation)?.operation.kind;
+    if (bound === undefined || kind === undefined) return;
+    const looks = kind === 'read' || kind === 'stream';
+    if (looks && fault.code !== 'not_found' && !REFUSALS.has(fault.code)) return;
     const { principal, tenant } = invocation;
-    try {
-      const own = principal?.tenantId ?? '';
+    await this.#guarded(invocation.source, principal, requestId, async () => {
       // What was tried in another tenant is that tenant's business; one that the principal does not belong to hears nothing.
-      const meant = principal === undefined || tenant === undefined ? own : await this.#options.tenantOf(tenant, principal).catch(() => own);
-      await this.audit(meant, principal?.id ?? 'anonymous', invocation, requestId, fault.code);
+      const own = principal?.tenantId ?? INSTALLATION;
+      let meant = own;
+      let foreign = false;
+      if (principal !== undefined && tenant !== undefined) {
+        meant = await this.#options.tenantOf(tenant, principal).catch((error: unknown) => {
+          foreign = error instanceof Fault && error.code === 'not_found';
+          return own;
+        });
+      }
+      if (looks && fault.code === 'not_found' && !foreign) return undefined;
+      const tenantId = bound.contract.resource.scope === 'installation' ? INSTALLATION : meant;
+      return lineOf(tenantId, invocation, { principal, requestId, decision: this.#decisions.get(fault) }, fault.code);
+    });
+  }
+
+  /** Credentials that are not valid here: there was no call yet. */
+  async auditCredentials(source: string, fault: Fault): Promise<void> {
+    const requestId = fault.requestId ?? '';
+    const invocation = { service: 'auth', operation: 'authenticate', input: undefined, principal: undefined, source };
+    await this.#guarded(source, undefined, requestId, async () => lineOf(INSTALLATION, invocation, { principal: undefined, requestId }, fault.code));
+  }
+
+  /** Writes how many refusals were not written down one by one. To be called when the core stops, while the database is still open. */
+  async close(): Promise<void> {
+    await this.#telling;
+    await this.#tell(this.#flood.take());
+  }
+
+  /** A line by itself; that it cannot be written must not change what the caller hears. */
+  async #guarded(source: string | undefined, principal: Principal | undefined, requestId: string, make: () => Promise<AuditLine | undefined>): Promise<void> {
+    const { clock, log, audit } = this.#options;
+    try {
+      const line = await make();
+      if (line === undefined) return;
+      if (principal === undefined && !this.#flood.passes(source ?? 'internal', clock.now())) {
+        this.#telling ??= this.#tellLater().finally(() => {
+          this.#telling = undefined;
+        });
+        return;
+      }
+      await audit.appendAlone(line);
     } catch (error) {
-      this.#options.log.error({ requestId, error: String(error) }, 'could not write an audit line');
+      log.error({ requestId, error: String(error) }, 'could not write an audit line');
     }
   }
 
-  async audit(tenantId: string, principal: string, invocation: Invocation, requestId: string, outcome: string): Promise<void> {
-    await this.#options.store.db
-      .insertInto('audit')
-      .values({
-        tenant: tenantId,
-        time: this.#options.clock.now(),
-        principal,
-        source: invocation.source ?? 'internal',
-        permission: `${invocation.service}:${invocation.operation}`,
-        target: invocation.target ?? nameIn(invocation.input),
-        request_id: requestId,
-        outcome,
-      })
-      .execute();
+  /** Until no minute with a number is left, or the core stops. */
+  async #tellLater(): Promise<void> {
+    const { clock, signal } = this.#options;
+    for (let next = this.#flood.next; next !== undefined && !signal.aborted; next = this.#flood.next) {
+      await clock.sleep(Math.max(next - clock.now(), 0), signal).catch(() => undefined); // stopping: `close` tells the rest
+      if (!signal.aborted) await this.#tell(this.#flood.take(clock.now()));
+    }
+  }
+
+  async #tell(numbers: readonly { source: string; held: number }[]): Promise<void> {
+    for (const { source, held } of numbers) {
+      const target = `${held} more were refused`;
+      const line = { tenantId: INSTALLATION, principal: 'anonymous', source, permission: FLOOD, target, requestId: '', outcome: 'refused' };
+      await this.#options.audit.appendAlone(line).catch((error: unknown) => {
+        this.#options.log.error({ source, held, error: String(error) }, 'could not write an audit line');
+      });
+    }
   }
 
   count(invocation: Invocation, outcome: string, started: number): void {
@@ -96,23 +175,24 @@ export class Outcomes {
   }
 }
 
-const nameIn = (input: unknown): string | null => {
+const nameIn = (input: unknown): string | undefined => {
   const name = (input as { name?: unknown } | null | undefined)?.name;
-  return typeof name === 'string' ? name.slice(0, 128) : null;
+  return typeof name === 'string' ? name : undefined;
 };
 
-/** The audit line of a change, in its own transaction. */
-export const auditLine = (unit: Unit, invocation: Invocation, principal: Principal, requestId: string): Promise<unknown> =>
-  unit.tx
-    .insertInto('audit')
-    .values({
-      tenant: unit.tenantId,
-      time: unit.now,
-      principal: principal.id,
-      source: invocation.source ?? 'internal',
-      permission: `${invocation.service}:${invocation.operation}`,
-      target: invocation.target ?? nameIn(invocation.input),
-      request_id: requestId,
-      outcome: 'ok',
-    })
-    .execute();
+/** Permission of the line that says how many refusals were not written down one by one. */
+const FLOOD = 'audit:flood';
+
+const lineOf = (tenantId: string, invocation: Invocation, { principal, requestId, targetId, decision }: Known, outcome: string): AuditLine => ({
+  tenantId,
+  principal: principal?.id ?? 'anonymous',
+  principalName: principal?.name,
+  credential: principal?.credential?.id,
+  source: invocation.source ?? 'internal',
+  permission: `${invocation.service}:${invocation.operation}`,
+  target: invocation.target ?? nameIn(invocation.input),
+  targetId,
+  requestId,
+  outcome,
+  decision,
+});

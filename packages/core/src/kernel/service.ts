@@ -1,5 +1,6 @@
 // What a service hands to the kernel: handlers for what is special about it, and a controller if its resource must be made so in the world.
 import type { z } from 'zod';
+import type { AuditLog } from './audit.ts';
 import type { Directory, Grants, Principal, Question, Ruling } from './authorize.ts';
 import type { Channel } from './channel.ts';
 import type { Client } from './client.ts';
@@ -206,6 +207,8 @@ export interface ServiceContext {
   readonly resources: readonly string[];
   readonly contracts: readonly Contract[];
   readonly keyring: Keyring;
+  /** `note` writes a line besides those that the kernel writes of every change and refusal (a failed login, a value that was read). */
+  readonly audit: Pick<AuditLog, 'note' | 'verify' | 'retentionDays' | 'keepFor'>;
   /** Has every service seal its own anew, in a transaction that this begins. As `Keyring.rotate` without `next`. */
   rotateMasterKey(): Promise<{ from: string; to: string }>;
   /** Throws `invalid_input` for a permission that no contract has. */
@@ -218,11 +221,13 @@ export interface ServiceContext {
   onCommit(listener: (committed: Committed) => void): () => void;
 }
 
-@@
+export interface Service<C extends Contract> {
   /** Schema besides the resource's own table. */
   migrations?: readonly Migration[];
   /** Drivers that must answer before a write is accepted. */
   needs?: readonly Port<Driver>[];
+  /** The one spelling of what a caller writes to name one of them, where there are several. Decided, looked up and remembered is by that. */
+  spelling?(target: string): string;
   prepare?: Preparations<C>;
   handlers?: Handlers<C>;
   /** Status that no row keeps because it is counted when it is shown: one for each row, in their order. From the transaction, in one. */
