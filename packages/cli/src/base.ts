@@ -73,7 +73,7 @@ export function tell(error: unknown, { command, json }: Telling): number {
   if (error instanceof Fault) {
     if (json) err(`${JSON.stringify({ error: error }, undefined, 2)}\n`);
     else {
-      printError(sentence(error, command), error.hint ?? hintFor(error));
+      printError(sentence(error, command), error.hint ?? hintFor(error, command));
       if (error.code === 'internal' && error.requestId !== undefined)
         err(`Request: ${error.requestId} (the daemon's log has the details: cloud daemon logs)\n`);
     }
@@ -104,8 +104,9 @@ function sentence(fault: Fault, command: Command | undefined): string {
 }
 
 /** What to type next where the daemon said nothing of it. */
-function hintFor({ code, details }: Fault): string | undefined {
-  if (code === 'unauthenticated') return 'cloud auth login';
+function hintFor({ code, details }: Fault, command: Command | undefined): string | undefined {
+  // A login that was refused is not helped by a login.
+  if (code === 'unauthenticated') return command?.group === 'auth' ? undefined : 'cloud auth login';
   const permission = code === 'forbidden' ? (details as { permission?: unknown } | undefined)?.permission : undefined;
   return typeof permission === 'string' ? `cloud auth can-i ${permission}` : undefined;
 }
@@ -135,5 +136,5 @@ function flagFor(command: Command, path: string): string {
 }
 
 /** `Statement[0].Effect`: where in a document. */
-const pathText = (parts: readonly string[]): string =>
+export const pathText = (parts: readonly string[]): string =>
   parts.reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path === '' ? part : `${path}.${part}`), '');

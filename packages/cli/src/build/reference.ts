@@ -31,10 +31,13 @@ const INTRODUCTION = `<!-- Made by \`npm run generate\`; do not edit. -->
   once; Ctrl-C leaves the operation going and says how to take the waiting up again.
 - **Questions** are asked only where somebody can answer, that is when standard input and standard error are a terminal: before a delete, and before a restart
   that a change needs. \`--yes\` answers them. In a pipe a delete goes on without a question; a change that needs a restart is refused unless \`--yes\` is there.
-- **Values from files.** Flags marked \`@file\` take \`@path\`, or \`-\` for standard input. \`--from file.yaml\` gives a whole input, nested where it is; flags win.
-- **Settings** come from flags, then the environment (\`CLOUD_OUTPUT\`, \`CLOUD_TENANT\`, \`CLOUD_DATA_DIR\`, \`CLOUD_SOCKET\`, \`CLOUD_URL\`, \`CLOUD_TOKEN\`), then
-  \`cloud config\` (\`$XDG_CONFIG_HOME/thecloud/config.json\`). \`NO_COLOR\` and \`CLICOLOR\` are honoured.
-- **Exit codes**: 0 done, 1 accepted but failed, 130 interrupted (or a question answered with no), the others by [the error table](errors.md).
+- **Values from files.** Flags marked \`@file\` take \`@path\`, or \`-\` for standard input. Secrets are taken in no other way; on a terminal they are asked for. \`--from
+  file.yaml\` gives a whole input, nested where it is; flags win.
+- **Settings** come from flags, then the environment (\`CLOUD_OUTPUT\`, \`CLOUD_TENANT\`, \`CLOUD_DATA_DIR\`, \`CLOUD_SOCKET\`, \`CLOUD_URL\`, \`CLOUD_TOKEN\`,
+  \`CLOUD_API_KEY\`), then the context (\`--context\`, \`CLOUD_CONTEXT\`, \`cloud context use\`), then \`cloud config\` (\`$XDG_CONFIG_HOME/thecloud/config.json\`).
+  \`NO_COLOR\` and \`CLICOLOR\` are honoured.
+- **Hyphens** in the names of resources and operations may be spaces: \`cloud tenant member add\` is \`cloud tenant-member add\`.
+- **Exit codes**: 0 done, 1 accepted but failed (or no, where the answer is yes or no), 130 interrupted (or a question answered with no), the others by [the error table](errors.md).
 
 ## Flags of every command
 `;

@@ -309,8 +309,12 @@ function typeOf(json: JsonSchema): { type: FlagType; many?: boolean; values?: st
 function ownFields(contract: Contract, operation: Operation): Column[] | undefined {
   const json = jsonOf(operation.output, 'output');
   const properties = (answersItems(operation) ? json.properties?.['items']?.items?.properties : json.properties) ?? {};
-  const known = new Set(fieldsOf(contract).map(({ field }) => field));
-  return Object.keys(properties).every((field) => known.has(field)) ? undefined : Object.entries(properties).map(([field, one]) => columnOf(field, one));
+  const known = fieldsOf(contract);
+  const names = new Set(known.map(({ field }) => field));
+  if (Object.keys(properties).every((field) => names.has(field))) return undefined;
+  // A resource with something more (the key that was issued) begins like the resource.
+  const more = Object.entries(properties).map(([field, one]) => columnOf(field, one));
+  return known.every(({ field }) => field in properties) ? [...known, ...more.filter(({ field }) => !names.has(field))] : more;
 }
 
 /** Fields in the order in which a reader wants them: what it is, how it is, what was asked for, the rest. */

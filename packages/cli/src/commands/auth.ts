@@ -4,7 +4,7 @@ import { Fault, socketPathOf } from '@thecloud/core/contracts';
 import { askLine, askNewSecret, askSecret, someoneIsThere } from '../ask.ts';
 import { colours, EXIT, err, out, paint, usage } from '../base.ts';
 import { type Context, DEFAULT_CONTEXT, readContexts } from '../contexts.ts';
-import { endpointName, readCredentials, Session, type SessionAnswer, tokensFrom, type Who, writeCredential } from '../credentials.ts';
+import { type Credential, endpointName, readCredentials, Session, type SessionAnswer, tokensFrom, type Who, writeCredential } from '../credentials.ts';
 import { inputOf } from '../input.ts';
 import { printOne, structured } from '../print/index.ts';
 import { printable } from '../print/printable.ts';
@@ -90,7 +90,7 @@ async function login(words: Words): Promise<number> {
   const key = input['apiKey'];
   if (typeof key === 'string') {
     if (input['email'] !== undefined || input['password'] !== undefined) throw usage('With --api-key there is no e-mail address and no password');
-    const remote = new Remote({ ...place.settings, proof: { token: key.trim() } });
+    const remote = new Remote({ ...place.settings, tenant: undefined, proof: { token: key.trim() } });
     const who = (await remote.call(operation('auth whoami'), {})).value as Whoami;
     await keep(place, tenant, (endpoint) => ({ kind: 'api-key', endpoint, principal: { id: who.id, name: who.name }, key: key.trim() }));
     return welcome(words, place, who, who.tenant);
@@ -109,16 +109,16 @@ async function enter(words: Words, place: Place, answer: SessionAnswer): Promise
 }
 
 /** Context and credential in one step, and the context becomes the current one. */
-async function keep(
-  { settings, name, made }: Place,
-  tenant: string | undefined,
-  credential: (endpoint: string) => Parameters<typeof writeCredential>[1],
-): Promise<void> {
+async function keep({ settings, name, made }: Place, tenant: string | undefined, credential: (endpoint: string) => Credential): Promise<void> {
   const endpoint = endpointName(settings.endpoint);
   await changeContexts((all) => {
-    writeCredential(name, credential(endpoint));
-    const before = all.contexts[name] ?? made ?? {};
-    const context = tenant === undefined ? before : { ...before, tenant };
+    const earlier = readCredentials()[name];
+    const next = credential(endpoint);
+    writeCredential(name, next);
+    const { tenant: kept, ...where } = all.contexts[name] ?? made ?? {};
+    // Another person may belong elsewhere, and a key is for one tenant only.
+    const stays = next.kind === 'session' && (earlier === undefined || earlier.principal.id === next.principal.id) ? kept : undefined;
+    const context = { ...where, ...((tenant ?? stays) === undefined ? {} : { tenant: tenant ?? stays }) };
     return useContext({ ...all, contexts: { ...all.contexts, [name]: context } }, name);
   });
 }

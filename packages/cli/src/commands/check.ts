@@ -1,5 +1,5 @@
 // `cloud policy lint` and `cloud audit verify`: questions whose answer is also an exit code, 1 when something is wrong.
-import { EXIT, err, out } from '../base.ts';
+import { EXIT, err, out, pathText } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { listText, printOne, structured } from '../print/index.ts';
 import { Remote } from '../remote.ts';
@@ -35,7 +35,7 @@ export async function run(words: Words): Promise<number> {
   if (output === 'json' || output === 'yaml') out(await structured(answer, output));
   else if (output === 'wide') await printOne(viewOf(operation), answer, output);
   else {
-    const found = answer.findings ?? answer.problems ?? [];
+    const found = answer.findings?.map((one) => ({ ...one, path: pathText(String(one['path'] ?? '').split('.')) })) ?? answer.problems ?? [];
     if (found.length > 0) out(listText(answer.findings === undefined ? PROBLEMS : FINDINGS, found, true, output));
     if (answer.ok && !quiet) err(answer.lines === undefined ? 'The document is right.\n' : `${answer.lines} lines, and the chain is whole.\n`);
   }

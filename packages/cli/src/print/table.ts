@@ -48,9 +48,10 @@ function shrink(widths: number[], room: number, headers: readonly number[]): voi
   }
 }
 
+/** Of something that is known by an id and has a name (`principal`, `principalName`) people read the name. */
 const lookUp = (row: Record<string, unknown>, field: string): unknown =>
   field in row
-    ? row[field]
+    ? (row[`${field}Name`] ?? row[field])
     : field
         .split('.')
         .reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined), row);
