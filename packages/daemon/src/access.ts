@@ -1,59 +1,148 @@
-// Who calls: the owner of the data directory over the socket, whoever has the token over TCP.
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+// Who calls: whoever opened the socket is the data directory's owner; everybody else is who a token or key says.
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { join } from 'node:path';
-import type { Principal } from '@thecloud/core';
-import { Fault, FILES } from '@thecloud/core/contracts';
-import { writeFileWhole } from './files.ts';
+import type { Core, Principal } from '@thecloud/core';
+import { Fault, type Operation } from '@thecloud/core/contracts';
+import { RefusedToken, refusing } from './faults.ts';
+import type { Limits, Standing } from './limits.ts';
+import { limitKeyOf, type Sources } from './source.ts';
 
 export interface Caller {
-  principal: Principal;
-  /** For the audit: `socket`, or the peer's address. */
+  /** Undefined: came without credentials, and reaches what is open to anybody. */
+  principal: Principal | undefined;
+  /** For the audit: `socket`, or the address. */
   source: string;
+  /** What it proved itself with, if that may stop being good. */
+  bearer?: string;
+  standing?: Standing | undefined;
 }
 
-/** Throws `unauthenticated`. */
-export type Authenticate = (request: IncomingMessage) => Caller;
+/** Who sent this; `operation` is the one that is asked for, if any. Rejects with `unauthenticated`, or `rate_limited`. */
+export type Authenticate = (request: IncomingMessage, operation?: Operation) => Caller | Promise<Caller>;
 
-/** Whoever could open the socket is the data directory's owner. */
-export const overSocket =
-  (principal: Principal): Authenticate =>
-  () => ({ principal, source: 'socket' });
-
-/** The command that makes the next call one with the token. */
-const TOKEN_HINT = `export CLOUD_TOKEN="$(cat <data directory>/${FILES.adminToken})"`;
+export interface Keeper {
+  core: Pick<Core, 'authenticate'>;
+  owner: Principal;
+  /** The admin token of the data directory, if it has one. */
+  adminToken: string | undefined;
+}
 
 const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
+const LONGEST_BEARER = 4096;
 
-/** The token's bearer, whatever the peer. Hashed first, so that the comparison takes the same time for every wrong token of every length. */
-export function overTcp(principal: Principal, token: string): Authenticate {
-  const expected = digest(token);
-  return (request) => {
-    const bearer = /^Bearer +([\w\-.~+/=]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (bearer === undefined) {
-      throw new Fault('unauthenticated', 'A call over TCP needs the header `Authorization: Bearer <token>`', {
-        hint: TOKEN_HINT,
-      });
+/** The token or key of a request; undefined when it brings no credentials. Throws for credentials that can never be good. */
+function bearerOf(request: IncomingMessage): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return undefined;
+  const bearer = /^Bearer +([\w\-.~+/]+=*) *$/i.exec(authorization)?.[1];
+  if (bearer === undefined) throw new Fault('unauthenticated', 'Credentials come in the header `Authorization: Bearer <token or API key>`');
+  if (bearer.length > LONGEST_BEARER) throw new RefusedToken('This token is not valid here');
+  return bearer;
+}
+
+/** Hashed first, so that the comparison takes the same time for every wrong token of every length. */
+function identify({ core, owner, adminToken }: Keeper): (bearer: string, source: string) => Promise<Caller> {
+  const expected = adminToken === undefined ? undefined : digest(adminToken);
+  return async (bearer, source) => {
+    if (expected !== undefined && timingSafeEqual(digest(bearer), expected)) return { principal: owner, source };
+    try {
+      return { principal: await core.authenticate(bearer, source), source, bearer };
+    } catch (error) {
+      throw error instanceof Fault && error.code === 'unauthenticated' ? refusing(error) : error;
     }
-    if (!timingSafeEqual(digest(bearer), expected)) throw new Fault('unauthenticated', 'This token is not valid here', { hint: TOKEN_HINT });
-    return { principal, source: request.socket.remoteAddress ?? 'tcp' };
   };
 }
 
-const SHORTEST_TOKEN = 16;
+/** Whoever could open the socket owns the data directory, and may also be somebody lesser. */
+export function overSocket(keeper: Keeper): Authenticate {
+  const owner: Caller = { principal: keeper.owner, source: 'socket' };
+  const whose = identify(keeper);
+  return (request) => {
+    const bearer = bearerOf(request);
+    return bearer === undefined ? owner : whose(bearer, 'socket');
+  };
+}
 
-/** The installation's token, made at the first call (32 random bytes, readable by the owner only). */
-export async function adminToken(dataDir: string): Promise<string> {
-  const path = join(dataDir, FILES.adminToken);
-  try {
-    const token = (await readFile(path, 'utf8')).trim();
-    if (token.length >= SHORTEST_TOKEN && /^[\w\-.~+/=]+$/.test(token)) return token;
-    throw new Fault('invalid_input', `${path} holds no token of at least ${SHORTEST_TOKEN} URL-safe characters`, { hint: `rm ${path}` });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+/** Bearers that were good lately. They go on being looked at when guesses from the same address are not, and when they end, that is no guess. */
+class Proven {
+  readonly #digests = new Set<string>();
+  has(bearer: string): boolean {
+    return this.#digests.has(hash('sha256', bearer));
   }
-  const token = randomBytes(32).toString('base64url');
-  await writeFileWhole(path, `${token}\n`);
-  return token;
+  add(bearer: string): void {
+    const known = hash('sha256', bearer);
+    this.#digests.delete(known);
+    this.#digests.add(known);
+    if (this.#digests.size > MOST_PROVEN) this.#digests.delete(this.#digests.values().next().value ?? '');
+  }
+}
+const MOST_PROVEN = 10_000;
+
+/** Everybody has to prove who they are, and nobody may try as often as they like. */
+export function overTcp(keeper: Keeper, { limits, sources }: { limits: Limits; sources: Sources }): Authenticate {
+  const whose = identify(keeper);
+  const proven = new Proven();
+
+  const prove = async (bearer: string, source: string, key: string): Promise<Caller> => {
+    const known = proven.has(bearer);
+    if (!known) await limits.refused.check(key);
+    try {
+      const caller = await whose(bearer, source);
+      proven.add(bearer);
+      return caller;
+    } catch (error) {
+      if (!known && error instanceof RefusedToken) await limits.refused.note(key);
+      throw error;
+    }
+  };
+
+  return async (request, operation) => {
+    const source = sources.of(request);
+    const key = limitKeyOf(source);
+    const bearer = bearerOf(request);
+    if (operation?.access === 'anonymous') await limits.anonymous.take(key);
+    const caller: Caller = bearer === undefined ? { principal: undefined, source } : await prove(bearer, source, key);
+    return { ...caller, standing: await limits.calls?.take(caller.principal?.id ?? `from ${key}`) };
+  };
+}
+
+/** The installation's numbers tell about all tenants. Keys and tokens of programs never administer it. */
+export function mustAdminister(caller: Caller): void {
+  const { principal } = caller;
+  if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
+  if (principal.administrator === true && (principal.credential === undefined || principal.credential.kind === 'session')) return;
+  throw new Fault('forbidden', `${principal.name ?? principal.id} may not see this: it is for administrators of the installation`);
+}
+
+/** The longest that something stays open with a credential that has ended. */
+export const RECHECK_MS = 30_000;
+
+/** Asks again, now and then, whether a caller is still who it was; calls `end` once with the reason when not. Returns how to stop asking. */
+export function watchCredential(core: Pick<Core, 'authenticate'>, caller: Caller, every: number, end: (fault: Fault) => void): () => void {
+  const { bearer, principal, source } = caller;
+  if (bearer === undefined) return () => {};
+  let stopped = false;
+  let timer: NodeJS.Timeout;
+  const expiresAt = principal?.credential?.expiresAt ?? Number.POSITIVE_INFINITY;
+  const wait = (): void => {
+    const left = expiresAt - Date.now();
+    timer = setTimeout(look, left > 0 ? Math.min(every, left + 1) : every);
+    timer.unref();
+  };
+  const look = (): void => {
+    core.authenticate(bearer, source).then(
+      () => stopped || wait(),
+      (error: unknown) => {
+        if (stopped) return;
+        // Whoever cannot be asked at the moment is asked again.
+        if (!(error instanceof Fault) || error.code !== 'unauthenticated') return wait();
+        end(new Fault('unauthenticated', `This ended because its credentials did: ${error.message}`, error.hint === undefined ? {} : { hint: error.hint }));
+      },
+    );
+  };
+  wait();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
 }

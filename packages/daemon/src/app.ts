@@ -4,20 +4,31 @@ import type { Socket } from 'node:net';
 import type { Answer, Core, Log } from '@thecloud/core';
 import { Fault, HEADER } from '@thecloud/core/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { Authenticate, Caller } from './access.ts';
-import type { OpenCalls } from './calls.ts';
+import { type Authenticate, type Caller, mustAdminister, RECHECK_MS, watchCredential } from './access.ts';
+import type { OpenCall, OpenCalls } from './calls.ts';
 import { type Endpoint, methodsOf, routed, unknownRoute } from './endpoints.ts';
-import { BODY_LIMIT, errorAnswer, faultOf } from './faults.ts';
+import { BODY_LIMIT, errorAnswer, faultOf, SECURITY_HEADERS } from './faults.ts';
 import { invocationOf, pathOf, requestIdOf } from './headers.ts';
+import { checkHost, checkOrigin, crossOriginHeaders, preflightHeaders, type Web } from './origin.ts';
 import { serveEvents } from './stream.ts';
 
-/** How to tell who calls, by connection: each listener has its own way. */
-export type Access = WeakMap<Socket, Authenticate>;
+/** What a listener wants to know of a request before anything is done with it. */
+export interface Door {
+  authenticate: Authenticate;
+  /** The host that it listens on. Undefined: a socket, which no name leads to. */
+  host?: string;
+}
 
-export function callerOf(access: Access, request: IncomingMessage): Caller {
-  const authenticate = access.get(request.socket as Socket);
-  if (authenticate === undefined) throw new Fault('unauthenticated', 'This connection came through no known listener');
-  return authenticate(request);
+/** By connection: each listener has its own door. */
+export type Access = WeakMap<Socket, Door>;
+
+/** Throws `forbidden` for requests that a browser was talked into. */
+export function doorOf(access: Access, web: Web, request: IncomingMessage, upgrade = false): Door {
+  const door = access.get(request.socket as Socket);
+  if (door === undefined) throw new Fault('unauthenticated', 'This connection came through no known listener');
+  if (door.host !== undefined) checkHost(request, web, door.host);
+  checkOrigin(request, web, upgrade);
+  return door;
 }
 
 export interface AppOptions {
@@ -25,6 +36,15 @@ export interface AppOptions {
   log: Log;
   access: Access;
   calls: OpenCalls;
+  web: Web;
+  /** How often credentials of what stays open are looked at again. Default: every 30 seconds. */
+  recheckMs?: number | undefined;
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    endpoint?: Endpoint;
+  }
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8';
@@ -41,7 +61,7 @@ function bodyOf(value: unknown): Buffer {
   return body;
 }
 
-export async function createApp({ core, log, access, calls }: AppOptions): Promise<FastifyInstance> {
+export async function createApp({ core, log, access, calls, web, recheckMs = RECHECK_MS }: AppOptions): Promise<FastifyInstance> {
   const callers = new WeakMap<FastifyRequest, Caller>();
   const app = fastify({
     logger: false,
@@ -67,11 +87,28 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
   });
 
   app.addHook('onRequest', async (request, reply) => {
-    reply.header(HEADER.requestId, request.id);
-    if (pathOf(request.raw.url) !== '/healthz') callers.set(request, callerOf(access, request.raw));
+    reply.headers(SECURITY_HEADERS).header(HEADER.requestId, request.id);
+    const door = doorOf(access, web, request.raw);
+    reply.headers(crossOriginHeaders(request.raw, web));
+    const path = pathOf(request.raw.url);
+    const preflight = preflightHeaders(request.raw, web, methodsOf(path));
+    if (preflight !== undefined) return reply.code(204).headers(preflight).send();
+    if (path === '/healthz') return;
+    const caller = await door.authenticate(request.raw, request.routeOptions.config.endpoint?.operation);
+    callers.set(request, caller);
+    const { standing } = caller;
+    if (standing === undefined) return;
+    reply.headers({ 'ratelimit-limit': standing.limit, 'ratelimit-remaining': standing.remaining, 'ratelimit-reset': standing.reset });
   });
+  /** Of what is no operation: the core would ask for credentials itself. */
+  const known = (request: FastifyRequest): Caller => {
+    const caller = callers.get(request);
+    if (caller?.principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
+    return caller;
+  };
   app.setErrorHandler((error, request, reply) => fail(reply, faultOf(error, request.id, log)));
   app.setNotFoundHandler((request, reply) => {
+    known(request);
     const path = pathOf(request.raw.url);
     const methods = methodsOf(path);
     if (methods.length > 0) reply.header('allow', methods.join(', '));
@@ -79,11 +116,13 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
   });
 
   app.get('/healthz', (_request, reply) => reply.send({ ok: true }));
-  app.get('/openapi.json', async (_request, reply) => {
+  app.get('/openapi.json', async (request, reply) => {
+    known(request);
     const { openapi } = await import('./openapi.ts');
     return reply.type(JSON_TYPE).send(bodyOf(openapi()));
   });
-  app.get('/metrics', async (_request, reply) => {
+  app.get('/metrics', async (request, reply) => {
+    mustAdminister(known(request));
     const { metricsOf } = await import('./metrics.ts');
     const registry = metricsOf(core);
     return reply.type(registry.contentType).send(await registry.metrics());
@@ -93,6 +132,7 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
     app.route({
       method: endpoint.route.method,
       url: endpoint.route.path.replace(/\{(\w+)\}/, ':$1'),
+      config: { endpoint },
       handler: async (request, reply) => {
         const caller = callers.get(request);
         if (caller === undefined) throw new Fault('unauthenticated', 'Nobody is known to have sent this call');
@@ -118,9 +158,11 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
       if (kind === 'read' || kind === 'write') return void answer(endpoint, reply, await core.invoke(invocation));
       const items = await core.stream(invocation);
       reply.hijack();
-      await serveEvents(items, reply.raw, { requestId: request.id, calls, log });
+      const forget = whileGood(core, caller, recheckMs, open, () => reply.raw.destroy());
+      const headers = crossOriginHeaders(request.raw, web);
+      await serveEvents(items, reply.raw, { requestId: request.id, call: open, log, headers }).finally(forget);
     } catch (error) {
-      throw kind !== 'write' && calls.stopped !== undefined && open.signal.aborted ? calls.stopped : error;
+      throw kind !== 'write' && open.ended !== undefined ? open.ended : error;
     } finally {
       reply.raw.off('close', open.abort); // every connection closes some time: an answer that was sent is not given up
       open.done();
@@ -129,6 +171,22 @@ export async function createApp({ core, log, access, calls }: AppOptions): Promi
 
   await app.ready();
   return app;
+}
+
+/** Long enough to be told why; a client that does not read is cut off. */
+const LAST_WORDS_MS = 5_000;
+
+/** Ends a call that stays open when the credentials of its caller end. Returns what to do when it is over. */
+export function whileGood(core: Core, caller: Caller, every: number, call: OpenCall, cut: () => void): () => void {
+  let cutting: NodeJS.Timeout | undefined;
+  const forget = watchCredential(core, caller, every, (fault) => {
+    call.end(fault);
+    cutting = setTimeout(cut, LAST_WORDS_MS);
+  });
+  return () => {
+    forget();
+    clearTimeout(cutting);
+  };
 }
 
 /** A generation is the ETag that If-Match compares. It does not change with the status, so it must never answer If-None-Match. */
@@ -140,7 +198,6 @@ function answer(endpoint: Endpoint, reply: FastifyReply, { value, operation, gen
   if (created) reply.header('location', `${endpoint.route.path}/${encodeURIComponent((value as { id: string }).id)}`);
   return reply
     .code(operation !== undefined ? 202 : created ? 201 : 200)
-    .header('cache-control', 'no-store')
     .type(JSON_TYPE)
     .send(bodyOf(value));
 }

@@ -1,25 +1,50 @@
 // The calls that may be given up. Each is told when its client goes, and all of them when the daemon stops; a write heeds that only until it is accepted.
 import { Fault } from '@thecloud/core/contracts';
 
-export class OpenCalls {
-  readonly #controllers = new Set<AbortController>();
-  #stopped: Fault | undefined;
+export class OpenCall {
+  readonly #controller = new AbortController();
+  readonly #forget: (call: OpenCall) => void;
+  #ended: Fault | undefined;
 
-  /** `done` must be called when the call has ended, however. */
-  open(): { signal: AbortSignal; abort: () => void; done: () => void } {
-    const controller = new AbortController();
-    if (this.#stopped !== undefined) controller.abort(this.#stopped);
-    this.#controllers.add(controller);
-    return { signal: controller.signal, abort: () => controller.abort(), done: () => this.#controllers.delete(controller) };
+  constructor(forget: (call: OpenCall) => void) {
+    this.#forget = forget;
   }
 
-  /** Why the calls were ended, once they were. */
-  get stopped(): Fault | undefined {
-    return this.#stopped;
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Why it was ended by us, once it was. */
+  get ended(): Fault | undefined {
+    return this.#ended;
+  }
+
+  /** The client has gone. */
+  readonly abort = (): void => this.#controller.abort();
+
+  /** Whatever it still does is not for its client any more; that is told why. */
+  readonly end = (fault: Fault): void => {
+    this.#ended ??= fault;
+    this.#controller.abort(this.#ended);
+  };
+
+  /** To be called when the call is over, however. */
+  readonly done = (): void => this.#forget(this);
+}
+
+export class OpenCalls {
+  readonly #open = new Set<OpenCall>();
+  #stopped: Fault | undefined;
+
+  open(): OpenCall {
+    const call = new OpenCall((over) => this.#open.delete(over));
+    if (this.#stopped !== undefined) call.end(this.#stopped);
+    this.#open.add(call);
+    return call;
   }
 
   stop(): void {
     this.#stopped ??= new Fault('unavailable', 'The daemon is stopping', { hint: 'cloud daemon start' });
-    for (const controller of this.#controllers) controller.abort(this.#stopped);
+    for (const call of this.#open) call.end(this.#stopped);
   }
 }

@@ -1,26 +1,21 @@
 // A channel over a WebSocket: bytes are passed on as fast as the slower side takes them, each direction ends by itself, and a client that goes takes the far end with it.
 import type { Readable } from 'node:stream';
-import type { Log } from '@thecloud/core';
 import { type Channel, type ChannelFrame, type Control, Fault, frame, PIPE } from '@thecloud/core/contracts';
 import type { RawData, WebSocket } from 'ws';
-import type { OpenCalls } from './calls.ts';
+import type { StreamContext } from './stream.ts';
 import { faultOf } from './faults.ts';
 import { FRAME_BYTES, send } from './socket.ts';
 
 /** Ends when the result is delivered or the client is gone; the far end is then at its end too. */
-export async function serveChannel(
-  channel: Channel,
-  socket: WebSocket,
-  { requestId, calls, log, signal }: { requestId: string; calls: OpenCalls; log: Log; signal: AbortSignal },
-): Promise<void> {
+export async function serveChannel(channel: Channel, socket: WebSocket, { requestId, call, log }: StreamContext): Promise<void> {
   const say = (message: ChannelFrame): Promise<void> => send(socket, JSON.stringify(message));
   let broken: Fault | undefined;
   const giveUp = (fault?: Fault): void => {
     broken ??= fault;
     channel.close();
   };
-  const onStop = () => giveUp(calls.stopped);
-  signal.addEventListener('abort', onStop, { once: true });
+  const onStop = () => giveUp(call.ended);
+  call.signal.addEventListener('abort', onStop, { once: true });
   socket.on('close', () => giveUp());
   // A program may close its input and go on: what the client still sends is then for nobody.
   channel.input.on('error', (error) => log.debug({ requestId, err: error }, 'channel input closed'));
@@ -68,7 +63,7 @@ export async function serveChannel(
     await say({ type: 'error', error: faultOf(broken ?? error, requestId, log).toJSON() });
     socket.close(1011);
   } finally {
-    signal.removeEventListener('abort', onStop);
+    call.signal.removeEventListener('abort', onStop);
   }
 }
 

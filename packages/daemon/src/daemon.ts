@@ -3,12 +3,17 @@ import { rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join, resolve } from 'node:path';
 import type { Core, Log } from '@thecloud/core';
-import { FILES, socketPathOf } from '@thecloud/core/contracts';
-import { adminToken, overSocket, overTcp } from './access.ts';
+import { Fault, FILES, socketPathOf } from '@thecloud/core/contracts';
+import { overSocket, overTcp } from './access.ts';
+import { type Address, parseListen } from './address.ts';
+import { adminToken, readAdminToken } from './admin-token.ts';
 import { type Access, createApp } from './app.ts';
 import { OpenCalls } from './calls.ts';
 import { writeFileWhole } from './files.ts';
-import { type Address, listenOnSocket, listenOnTcp, parseListen } from './listen.ts';
+import { listenOnSocket, listenOnTcp, MAX_CONNECTIONS, type Patience } from './listen.ts';
+import { takeMasterKeys } from './master-keys.ts';
+import { webOf } from './origin.ts';
+import { sourcesOf } from './source.ts';
 import { createUpgrades } from './upgrade.ts';
 
 export interface ServeOptions {
@@ -16,6 +21,19 @@ export interface ServeOptions {
   listen?: string | undefined;
   /** Leave to listen on an address that other machines reach, by plain HTTP. Default false. */
   insecureListen?: boolean | undefined;
+  /** Names, besides localhost and the address itself, by which it is asked for over TCP. */
+  allowedHosts?: readonly string[] | undefined;
+  /** Origins (`https://app.example.com`) whose pages may call. Default: none. */
+  allowedOrigins?: readonly string[] | undefined;
+  /** Addresses or CIDR blocks of proxies whose X-Forwarded-For is believed. Default: none. */
+  trustedProxies?: readonly string[] | undefined;
+  /** Calls a second of one principal over TCP; 0 for no limit. Default 200. */
+  rateLimit?: number | undefined;
+  /** Connections over TCP; one address may have half of them. Default 1024. */
+  maxConnections?: number | undefined;
+  /** How often the credentials of an open stream or channel are looked at again, in milliseconds. Default 30 seconds. */
+  recheckMs?: number | undefined;
+  patience?: Patience | undefined;
   log: Log;
 }
 
@@ -24,6 +42,8 @@ export interface DaemonOptions extends Omit<ServeOptions, 'log'> {
   dataDir: string;
   /** Default: the one that the data directory was used with, else docker. */
   driver?: 'docker' | 'memory' | undefined;
+  /** Refuse to keep the master key in the data directory: it comes from the environment. Default false. */
+  production?: boolean | undefined;
   /** Where log lines go; standard error otherwise. */
   logFile?: string | undefined;
   log?: Log | undefined;
@@ -49,14 +69,16 @@ export interface Daemon {
 
 const GRACE_MS = 10_000;
 
-export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog, ...rest }: DaemonOptions): Promise<Daemon> {
+/** The master key comes from the environment (`CLOUD_MASTER_KEY` and its like), which does not have it any more afterwards, so that no child inherits it. */
+export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog, production = false, ...rest }: DaemonOptions): Promise<Daemon> {
   const dataDir = resolve(given);
   socketPathOf(dataDir); // too long: said before anything is made
-  if (rest.listen !== undefined) parseListen(rest.listen);
+  checkOptions(rest);
+  const keys = await takeMasterKeys(process.env, { production });
   const log = ownLog ?? (await import('./log.ts')).createLog({ file: logFile });
   const { createCore } = await import('@thecloud/core');
   // Callers are answered first: the controllers' look at every row, after a restart a write for many of them, would keep them waiting.
-  const core = await createCore({ dataDir, log, start: false, ...(driver === undefined ? {} : { drivers: driver }) });
+  const core = await createCore({ dataDir, log, start: false, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
   let daemon: Daemon | undefined;
   try {
     daemon = await serve(core, { ...rest, log });
@@ -68,27 +90,48 @@ export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog
   }
 }
 
+/** Throws `invalid_input` for what no daemon could be started with. */
+function checkOptions({ listen, allowedHosts, allowedOrigins, trustedProxies = [], rateLimit, maxConnections }: Omit<ServeOptions, 'log'>): void {
+  if (listen !== undefined) parseListen(listen);
+  webOf(allowedHosts, allowedOrigins);
+  sourcesOf(trustedProxies);
+  if (rateLimit !== undefined && !(Number.isInteger(rateLimit) && rateLimit >= 0 && rateLimit <= 1_000_000)) {
+    throw new Fault('invalid_input', `${rateLimit} is no rate limit: it takes calls a second, 0 for none`, { hint: 'cloud daemon start --rate-limit 200' });
+  }
+  if (maxConnections !== undefined && !(Number.isInteger(maxConnections) && maxConnections >= 1)) {
+    throw new Fault('invalid_input', `${maxConnections} is no number of connections`, { hint: `cloud daemon start --max-connections ${MAX_CONNECTIONS}` });
+  }
+}
+
 /** Serves a core that exists. It must hold the lock of its data directory; closing the daemon closes it. */
-export async function serve(core: Core, { listen, insecureListen, log }: ServeOptions): Promise<Daemon> {
-  const { localAdministrator } = await import('@thecloud/core');
+export async function serve(core: Core, options: ServeOptions): Promise<Daemon> {
+  const { listen, insecureListen, log, recheckMs, patience, maxConnections = MAX_CONNECTIONS } = options;
+  checkOptions(options);
+  const web = webOf(options.allowedHosts, options.allowedOrigins);
+  const { localAdministrator: owner } = await import('@thecloud/core');
   const access: Access = new WeakMap();
   const calls = new OpenCalls();
   const socketPath = socketPathOf(core.dataDir);
-  const upgrades = createUpgrades({ core, log, access, calls });
-  const app = await createApp({ core, log, access, calls });
-  const handlers = { routing: (...[request, response]: Parameters<typeof app.routing>) => app.routing(request, response), upgrades, access };
+  const common = { core, log, access, calls, web, recheckMs };
+  const upgrades = createUpgrades(common);
+  const app = await createApp(common);
+  const handlers = { routing: (...[request, response]: Parameters<typeof app.routing>) => app.routing(request, response), upgrades, access, patience };
 
   const servers: Server[] = [];
   let address: Address | undefined;
   try {
     // TCP first: when its address is taken, nothing else has happened yet.
     if (listen !== undefined) {
-      const token = await adminToken(core.dataDir);
-      const tcp = await listenOnTcp(parseListen(listen), handlers, overTcp(localAdministrator, token), { allowRemote: insecureListen ?? false });
+      const keeper = { core, owner, adminToken: await adminToken(core.dataDir) };
+      const { limitsOf } = await import('./limits.ts');
+      const sources = sourcesOf(options.trustedProxies ?? []);
+      const at = parseListen(listen);
+      const door = { authenticate: overTcp(keeper, { limits: limitsOf(options.rateLimit), sources }), host: at.host };
+      const tcp = await listenOnTcp(at, handlers, door, { allowRemote: insecureListen ?? false, maxConnections, sources, log });
       servers.push(tcp.server);
       address = tcp.address;
     }
-    servers.push(await listenOnSocket(socketPath, handlers, overSocket(localAdministrator)));
+    servers.push(await listenOnSocket(socketPath, handlers, { authenticate: overSocket({ core, owner, adminToken: await readAdminToken(core.dataDir) }) }));
   } catch (error) {
     for (const server of servers) server.close();
     throw error;

@@ -68,7 +68,7 @@ describe('calls', () => {
         'content-type': 'application/merge-patch+json',
         'if-match': 'W/"7"',
         'idempotency-key': 'k1',
-        'x-cloud-tenant': 'acme',
+        'x-tenant': 'acme',
         'x-request-id': 'my-request',
       },
       body: '{"description":null}',

@@ -2,47 +2,47 @@
 import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Log } from '@thecloud/core';
 import { Fault } from '@thecloud/core/contracts';
-import type { Authenticate } from './access.ts';
-import type { Access } from './app.ts';
-import { errorAnswer, HEADER_LIMIT } from './faults.ts';
+import { type Address, isLoopback } from './address.ts';
+import type { Access, Door } from './app.ts';
+import { errorAnswer, HEADER_LIMIT, rawAnswer } from './faults.ts';
+import { limitKeyOf, type Sources } from './source.ts';
 import type { Upgrades } from './upgrade.ts';
-
-export interface Address {
-  host: string;
-  port: number;
-}
 
 export interface Handlers {
   routing: (request: IncomingMessage, response: ServerResponse) => void;
   upgrades: Upgrades;
   access: Access;
+  patience?: Patience | undefined;
 }
 
-/** `7070`, `127.0.0.1:7070`, `[::1]:7070`. A port alone means loopback. Throws `invalid_input`. */
-export function parseListen(text: string): Address {
-  const match = /^(?:(?:\[([\da-f:.]+)\]|([^:[\]\s]+)):)?(\d{1,5})$/i.exec(text.trim());
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) throw new Fault('invalid_input', `"${text}" is not an address to listen on; use 7070 or 127.0.0.1:7070`);
-  return { host: match[1] ?? match[2] ?? '127.0.0.1', port };
+/** How long a request may take to arrive, in milliseconds; answers may take as long as they need. */
+export interface Patience {
+  headers: number;
+  request: number;
 }
+const PATIENCE: Patience = { headers: 20_000, request: 60_000 };
 
-export const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+/** Open connections over TCP. */
+export const MAX_CONNECTIONS = 1024;
+/** Of these one address may have this part. */
+const OF_ONE = 1 / 2;
 
-function createHttp({ routing, upgrades, access }: Handlers, authenticate: Authenticate): Server {
+function createHttp({ routing, upgrades, access, patience = PATIENCE }: Handlers, door: Door): Server {
   const server = createServer(
     {
       maxHeaderSize: HEADER_LIMIT,
-      headersTimeout: 20_000,
-      // For the whole request to arrive; answers may take as long as they need.
-      requestTimeout: 60_000,
+      headersTimeout: patience.headers,
+      requestTimeout: patience.request,
+      connectionsCheckingInterval: Math.min(5_000, patience.headers),
       keepAliveTimeout: 60_000,
     },
     routing,
   );
   server.on('connection', (socket) => {
     socket.setKeepAlive(true, 30_000);
-    access.set(socket, authenticate);
+    access.set(socket, door);
   });
   server.on('upgrade', (request, socket, head) => upgrades.handle(request, socket as Socket, head));
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
@@ -57,10 +57,7 @@ function createHttp({ routing, upgrades, access }: Handlers, authenticate: Authe
             : 'This is not HTTP/1.1',
       ),
     );
-    const text = JSON.stringify(body);
-    socket.end(
-      `HTTP/1.1 ${status} Bad Request\r\ncontent-type: ${headers['content-type']}\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
-    );
+    socket.end(rawAnswer({ status, headers, body }));
   });
   return server;
 }
@@ -83,8 +80,8 @@ const listening = (server: Server, listen: () => void, where: string): Promise<v
   });
 
 /** Mode 0600 from the first instant. What is left of an earlier daemon is removed: call this only while holding the data directory's lock. */
-export async function listenOnSocket(path: string, handlers: Handlers, authenticate: Authenticate): Promise<Server> {
-  const server = createHttp(handlers, authenticate);
+export async function listenOnSocket(path: string, handlers: Handlers, door: Door): Promise<Server> {
+  const server = createHttp(handlers, door);
   await rm(path, { force: true });
   await listening(
     server,
@@ -101,11 +98,37 @@ export async function listenOnSocket(path: string, handlers: Handlers, authentic
   return server;
 }
 
+/** Whoever opens too many keeps only others of the same address out: there is room left for the rest. */
+function limitConnections(server: Server, { maxConnections, sources, log }: { maxConnections: number; sources: Sources; log: Log }): void {
+  server.maxConnections = maxConnections;
+  server.on('drop', (dropped) => log.warn({ source: dropped?.remoteAddress }, 'too many connections: one was refused'));
+  const mostOfOne = Math.max(1, Math.floor(maxConnections * OF_ONE));
+  const open = new Map<string, number>();
+  server.prependListener('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    // A proxy speaks for many; how many it lets in is up to it.
+    if (sources.isProxy(address)) return;
+    const key = limitKeyOf(address);
+    const count = (open.get(key) ?? 0) + 1;
+    if (count > mostOfOne) {
+      log.warn({ source: address }, 'too many connections of one address: one was refused');
+      socket.destroy();
+      return;
+    }
+    open.set(key, count);
+    socket.once('close', () => {
+      const left = (open.get(key) ?? 1) - 1;
+      if (left === 0) open.delete(key);
+      else open.set(key, left);
+    });
+  });
+}
+
 export async function listenOnTcp(
   address: Address,
   handlers: Handlers,
-  authenticate: Authenticate,
-  options: { allowRemote: boolean },
+  door: Door,
+  options: { allowRemote: boolean; maxConnections: number; sources: Sources; log: Log },
 ): Promise<{ server: Server; address: Address }> {
   if (!isLoopback(address.host) && !options.allowRemote) {
     throw new Fault(
@@ -116,7 +139,8 @@ export async function listenOnTcp(
       },
     );
   }
-  const server = createHttp(handlers, authenticate);
+  const server = createHttp(handlers, door);
+  limitConnections(server, options);
   await listening(server, () => server.listen(address.port, address.host), `${address.host}:${address.port}`);
   const bound = server.address() as AddressInfo;
   return { server, address: { host: address.host, port: bound.port } };

@@ -49,7 +49,21 @@ export class RotatingFile implements DestinationStream {
   }
 }
 
-const SECRETS = ['authorization', 'token', 'password', 'secret', 'userData', 'env'];
+const SECRETS = [
+  'authorization',
+  'token',
+  'password',
+  'secret',
+  'userData',
+  'env',
+  'accessToken',
+  'refreshToken',
+  'clientSecret',
+  'apiKey',
+  'masterKey',
+  'bearer',
+  'cookie',
+];
 
 /** To `write` (line by line), to a file, or to standard error. */
 export function createLog(options: { file?: string | undefined; level?: string | undefined; write?: (line: string) => void } = {}): Log {

@@ -11,6 +11,12 @@ function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
       driver: { type: 'string' },
       listen: { type: 'string' },
       'allow-remote': { type: 'boolean', default: false },
+      'allowed-host': { type: 'string', multiple: true },
+      'allowed-origin': { type: 'string', multiple: true },
+      'trusted-proxy': { type: 'string', multiple: true },
+      'rate-limit': { type: 'string' },
+      'max-connections': { type: 'string' },
+      production: { type: 'boolean', default: false },
       'log-file': { type: 'string' },
       'log-level': { type: 'string', default: process.env.CLOUD_LOG_LEVEL || 'info' },
     },
@@ -23,9 +29,21 @@ function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
     driver,
     listen: values.listen,
     insecureListen: values['allow-remote'],
+    allowedHosts: values['allowed-host'],
+    allowedOrigins: values['allowed-origin'],
+    trustedProxies: values['trusted-proxy'],
+    rateLimit: numberFrom('rate-limit', values['rate-limit']),
+    maxConnections: numberFrom('max-connections', values['max-connections']),
+    production: values.production,
     logFile: values['log-file'],
     logLevel: values['log-level'],
   };
+}
+
+function numberFrom(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,9}$/.test(text)) throw new Fault('invalid_input', `--${name} takes a whole number, not "${text}"`);
+  return Number(text);
 }
 
 /** Never rejects: a failure is printed, and becomes the exit code. */

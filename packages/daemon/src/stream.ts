@@ -3,13 +3,13 @@ import type { ServerResponse } from 'node:http';
 import type { Log } from '@thecloud/core';
 import { HEADER } from '@thecloud/core/contracts';
 import type { WebSocket } from 'ws';
-import type { OpenCalls } from './calls.ts';
-import { faultOf } from './faults.ts';
+import type { OpenCall } from './calls.ts';
+import { faultOf, SECURITY_HEADERS } from './faults.ts';
 import { send } from './socket.ts';
 
 export interface StreamContext {
   requestId: string;
-  calls: OpenCalls;
+  call: OpenCall;
   log: Log;
 }
 
@@ -26,13 +26,18 @@ const drained = (response: ServerResponse): Promise<void> =>
   });
 
 /** Writes until the items end, fail, or the client is gone. An end without an `error` event is the end of the items. */
-export async function serveEvents(items: AsyncIterable<unknown>, response: ServerResponse, { requestId, calls, log }: StreamContext): Promise<void> {
+export async function serveEvents(
+  items: AsyncIterable<unknown>,
+  response: ServerResponse,
+  { requestId, call, log, headers }: StreamContext & { headers: Record<string, string> },
+): Promise<void> {
   const write = async (text: string): Promise<void> => {
     if (!response.write(text)) await drained(response);
   };
   response.writeHead(200, {
+    ...SECURITY_HEADERS,
+    ...headers,
     'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-store',
     'x-accel-buffering': 'no',
     [HEADER.requestId]: requestId,
   });
@@ -45,10 +50,10 @@ export async function serveEvents(items: AsyncIterable<unknown>, response: Serve
       if (response.destroyed) return;
       await write(`data: ${JSON.stringify(item)}\n\n`);
     }
-    if (calls.stopped !== undefined) throw calls.stopped;
+    if (call.ended !== undefined) throw call.ended;
   } catch (error) {
     if (response.destroyed) return;
-    const fault = faultOf(calls.stopped ?? error, requestId, log);
+    const fault = faultOf(call.ended ?? error, requestId, log);
     await write(`event: error\ndata: ${JSON.stringify(fault.toJSON())}\n\n`);
   } finally {
     clearInterval(heartbeat);
@@ -57,7 +62,7 @@ export async function serveEvents(items: AsyncIterable<unknown>, response: Serve
 }
 
 /** The same over a WebSocket: an item a message, an error as a last `{ "error": … }`. */
-export async function serveMessages(items: AsyncIterable<unknown>, socket: WebSocket, { requestId, calls, log }: StreamContext): Promise<void> {
+export async function serveMessages(items: AsyncIterable<unknown>, socket: WebSocket, { requestId, call, log }: StreamContext): Promise<void> {
   const open = () => socket.readyState === socket.OPEN;
   socket.resume();
   try {
@@ -65,11 +70,11 @@ export async function serveMessages(items: AsyncIterable<unknown>, socket: WebSo
       if (!open()) return;
       await send(socket, JSON.stringify(item));
     }
-    if (calls.stopped !== undefined) throw calls.stopped;
+    if (call.ended !== undefined) throw call.ended;
     socket.close(1000);
   } catch (error) {
     if (!open()) return;
-    const fault = faultOf(calls.stopped ?? error, requestId, log);
+    const fault = faultOf(call.ended ?? error, requestId, log);
     await send(socket, JSON.stringify({ error: fault.toJSON() }));
     socket.close(1011);
   }

@@ -3,13 +3,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Answer, Core, Invocation } from '@thecloud/core';
-import type { Channel } from '@thecloud/core/contracts';
+import type { Answer, Core, Invocation, Principal } from '@thecloud/core';
+import { type Channel, Fault } from '@thecloud/core/contracts';
 import { type Daemon, type ServeOptions, serve } from './daemon.ts';
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
 export interface Play {
+  /** Whose token that is; every token is bad when absent. */
+  authenticate?(bearer: string, source: string): Principal;
   invoke?(invocation: Invocation): Promise<Answer> | Answer;
   stream?(invocation: Invocation): AsyncIterable<unknown>;
   channel?(invocation: Invocation): Promise<Channel> | Channel;
@@ -35,7 +37,15 @@ export async function bench(play: Play = {}, options: Partial<ServeOptions> = {}
     installation: 'test',
     version: '0.0.0',
     dataDir,
+    authenticate: async (bearer, source) => {
+      if (play.authenticate === undefined) throw new Fault('unauthenticated', 'This token is not valid here');
+      return play.authenticate(bearer, source);
+    },
+    principal: async (nameOrId) => {
+      throw new Fault('not_found', `There is no ${nameOrId}`);
+    },
     invoke: async (invocation) => {
+      if (invocation.principal === undefined && invocation.service !== 'auth') throw new Fault('unauthenticated', 'This needs credentials');
       calls.push(invocation);
       return play.invoke?.(invocation) ?? missing(invocation);
     },

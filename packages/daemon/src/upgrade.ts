@@ -1,13 +1,13 @@
 // WebSockets: streams and channels. Whatever is wrong is answered as ordinary HTTP before the upgrade; after it, the far end is open.
 import type { IncomingMessage } from 'node:http';
-import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { CHANNEL_PROTOCOL, Fault, STREAM_PROTOCOL } from '@thecloud/core/contracts';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { type AppOptions, callerOf } from './app.ts';
+import { RECHECK_MS } from './access.ts';
+import { type AppOptions, doorOf, whileGood } from './app.ts';
 import { serveChannel } from './channel.ts';
 import { unknownRoute, upgradeOf } from './endpoints.ts';
-import { type ErrorAnswer, errorAnswer, faultOf } from './faults.ts';
+import { type ErrorAnswer, errorAnswer, faultOf, rawAnswer } from './faults.ts';
 import { invocationOf, pathOf, requestIdOf } from './headers.ts';
 import { MESSAGE_LIMIT } from './socket.ts';
 import { serveMessages } from './stream.ts';
@@ -18,7 +18,7 @@ export interface Upgrades {
   terminate(): void;
 }
 
-export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrades {
+export function createUpgrades({ core, log, access, calls, web, recheckMs = RECHECK_MS }: AppOptions): Upgrades {
   // Whatever else a client offers, and in whatever order: what is spoken is what it is told.
   const spoken = new WeakMap<IncomingMessage, string>();
   const handleProtocols = (_offered: Set<string>, request: IncomingMessage) => spoken.get(request) ?? false;
@@ -26,9 +26,13 @@ export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrad
 
   /** Throws what is to be answered in place of the upgrade. */
   async function serve(request: IncomingMessage, socket: Socket, head: Buffer, requestId: string): Promise<void> {
-    const caller = callerOf(access, request);
+    const door = doorOf(access, web, request, true);
     const path = pathOf(request.url);
     const found = upgradeOf(path);
+    const caller = await door.authenticate(request, found?.endpoint.operation);
+    if (caller.principal === undefined && found?.endpoint.operation.access !== 'anonymous') {
+      throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
+    }
     if (found === undefined) throw unknownUpgrade(request.method ?? 'GET', path);
     const { endpoint, target } = found;
     const protocol = endpoint.operation.kind === 'channel' ? CHANNEL_PROTOCOL : STREAM_PROTOCOL;
@@ -38,7 +42,11 @@ export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrad
     socket.once('close', call.abort);
     try {
       const invocation = invocationOf(endpoint, request, { caller, requestId, target, signal: call.signal });
-      const context = { requestId, calls, log, signal: call.signal };
+      const context = { requestId, call, log };
+      const held = (webSocket: WebSocket, work: Promise<void>): Promise<void> => {
+        const forget = whileGood(core, caller, recheckMs, call, () => webSocket.terminate());
+        return afterwards(webSocket, requestId, work).finally(forget);
+      };
       if (endpoint.operation.kind === 'channel') {
         const channel = await core.channel(invocation);
         // The client may have gone while the far end was being opened; then nobody else would close it.
@@ -46,12 +54,12 @@ export function createUpgrades({ core, log, access, calls }: AppOptions): Upgrad
         if (socket.destroyed) return channel.close();
         channel.result.catch(() => {}); // serveChannel reports it; this keeps a failure in between from being unhandled
         const webSocket = await accept(sockets, request, socket, head);
-        await afterwards(webSocket, requestId, serveChannel(channel, webSocket, context));
+        await held(webSocket, serveChannel(channel, webSocket, context));
       } else {
         const items = await core.stream(invocation);
         if (socket.destroyed) return;
         const webSocket = await accept(sockets, request, socket, head);
-        await afterwards(webSocket, requestId, serveMessages(items, webSocket, context));
+        await held(webSocket, serveMessages(items, webSocket, context));
       }
     } finally {
       call.done();
@@ -106,11 +114,6 @@ const accept = (sockets: WebSocketServer, request: IncomingMessage, socket: Sock
     });
   });
 
-function refuse(socket: Socket, { status, headers, body }: ErrorAnswer): void {
-  if (!socket.writable) return;
-  const text = JSON.stringify(body);
-  const lines = Object.entries({ ...headers, 'content-length': String(Buffer.byteLength(text)), connection: 'close' }).map(
-    ([name, value]) => `${name}: ${value}\r\n`,
-  );
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${text}`);
+function refuse(socket: Socket, answer: ErrorAnswer): void {
+  if (socket.writable) socket.end(rawAnswer(answer));
 }
