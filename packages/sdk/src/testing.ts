@@ -17,8 +17,6 @@ export interface EphemeralOptions {
 /** Disposing of it deletes all that was made in it, then its backend's leftovers and its data directory. */
 export type Ephemeral = Cloud & AsyncDisposable & { close(): Promise<void>; readonly dataDir: string };
 
-/** Images are the host's, not the test's. */
-const SHARED = ['image'];
 const DELETE_TIMEOUT_MS = 120_000;
 
 /** `await using cloud = await ephemeral()`: a whole cloud with a temporary data directory. */
@@ -63,8 +61,7 @@ async function stopEverything(core: Core): Promise<void> {
 async function deleteEverything(core: Core): Promise<void> {
   const { call } = transportOf(coreExchange(core, localAdministrator));
   const services = (Object.values(contracts) as Contract[]).filter(
-    ({ resource, operations }) =>
-      resource.reconciled && operations.list?.standard === 'list' && operations.delete?.standard === 'delete' && !SHARED.includes(resource.name),
+    ({ resource, operations }) => resource.reconciled && operations.list?.standard === 'list' && operations.delete?.standard === 'delete',
   );
   const request = (service: string, operation: string, rest: Partial<Request>): Request => ({ service, operation, input: {}, options: {}, ...rest });
   for (;;) {
@@ -73,9 +70,14 @@ async function deleteEverything(core: Core): Promise<void> {
     await Promise.all(
       services.map(async ({ resource: { name } }) => {
         for (let cursor: string | undefined; ; ) {
-          const page = (await call(request(name, 'list', { input: { limit: 1000, cursor } }))) as { items: { id: string }[]; cursor?: string };
+          const page = (await call(request(name, 'list', { input: { limit: 1000, cursor } }))) as {
+            items: { id: string; source?: string }[];
+            cursor?: string;
+          };
           await Promise.all(
-            page.items.map(async ({ id }) => {
+            page.items.map(async ({ id, source }) => {
+              // Images of the host's are not the test's.
+              if (name === 'image' && source === 'host') return;
               try {
                 await call(request(name, 'delete', { target: id, options: { wait: true, timeout: DELETE_TIMEOUT_MS } }));
                 deleted++;
@@ -100,6 +102,8 @@ interface Sweepable {
   listSnapshots?(): Promise<{ id: string }[]>;
   remove?(id: string, how: unknown): Promise<void>;
   removeSnapshot?(id: string, signal: AbortSignal): Promise<void>;
+  kept?(): Promise<{ id: string }[]>;
+  release?(id: string, but: readonly string[]): Promise<void>;
 }
 
 /** Removes what the backend still has of this installation: what a failure in the middle of something may have left. */
@@ -107,11 +111,12 @@ async function sweep(core: Core, log: Log): Promise<void> {
   const set = await loadDrivers('docker', { installation: core.installation, dataDir: core.dataDir, log, clock: systemClock });
   try {
     const { signal } = new AbortController();
-    const { compute, volume, network } = set.drivers as Record<string, Sweepable | undefined>;
+    const { compute, volume, network, image } = set.drivers as Record<string, Sweepable | undefined>;
     for (const { id } of (await compute?.list?.()) ?? []) await compute?.remove?.(id, { signal, stopTimeout: 0 });
     for (const { id } of (await volume?.listSnapshots?.()) ?? []) await volume?.removeSnapshot?.(id, signal);
     for (const { id } of (await volume?.list?.()) ?? []) await volume?.remove?.(id, signal);
     for (const { id } of (await network?.list?.()) ?? []) await network?.remove?.(id, signal);
+    for (const { id } of (await image?.kept?.()) ?? []) await image?.release?.(id, []);
   } finally {
     await set.close();
   }

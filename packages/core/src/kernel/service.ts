@@ -228,8 +228,6 @@ export interface Service<C extends Contract> {
   needs?: readonly Port<Driver>[];
   /** The one spelling of what a caller writes to name one of them, where there are several. Decided, looked up and remembered is by that. */
   spelling?(target: string): string;
-  /** The one spelling of what a caller writes to name one of them, where there are several. Decided, looked up and remembered is by that. */
-  spelling?(target: string): string;
   prepare?: Preparations<C>;
   handlers?: Handlers<C>;
   /** Status that no row keeps because it is counted when it is shown: one for each row, in their order. From the transaction, in one. */

@@ -1,4 +1,4 @@
-// Instances and images on a real engine: the common suites, then what only an engine shows: cgroups, crash points, image volumes, layers.
+// Instances on a real engine: the common suite, then what only an engine shows: cgroups, crash points, image volumes, layers.
 import { mkdtemp, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import tar from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silent } from '../../kernel/log.ts';
-import { imageConformance } from '../../services/image/driver.conformance.ts';
 import { archiveOf, computeConformance, entriesOf, refused, run } from '../../services/instance/driver.conformance.ts';
 import type { InstanceSpec } from '../../services/instance/driver.ts';
 import { DockerClient } from './client.ts';
@@ -66,19 +65,6 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       volume: bench.volume,
       kill: async (id) => docker.getContainer(id).kill({ signal: 'SIGKILL' }),
       vanish: async (id) => docker.getContainer(id).remove({ force: true }),
-      close: bench.close,
-    };
-  });
-
-  imageConformance('docker', async () => {
-    const bench = await setUp();
-    return {
-      driver: new DockerImage(bench.client),
-      present: 'busybox:latest',
-      use: async (reference) => {
-        const container = await bench.client.docker.createContainer({ Image: reference, name: `use-${unique()}` });
-        return () => container.remove({ force: true });
-      },
       close: bench.close,
     };
   });
@@ -440,38 +426,5 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       expect(observed.every(({ power }) => power === 'running')).toBe(true);
       await Promise.all(specs.map(({ id }) => driver.remove(id, { signal, stopTimeout: 0 })));
     }, 120_000);
-  });
-
-  describe('images', () => {
-    let bench: Awaited<ReturnType<typeof setUp>>;
-    let driver: DockerImage;
-    beforeAll(async () => {
-      bench = await setUp();
-      driver = new DockerImage(bench.client);
-    });
-    afterAll(() => bench.close());
-
-    test('an archive of docker save is loaded, plain or compressed, under the name asked for', async () => {
-      const { createGzip } = await import('node:zlib');
-      for (const compress of [false, true]) {
-        const reference = `thecloud-test/${unique()}:1`;
-        const saved = (await bench.client.docker.getImage('busybox:latest').get()) as Readable;
-        const image = await driver.import(reference, compress ? saved.pipe(createGzip()) : saved, { signal });
-        expect(image.references).toEqual(expect.arrayContaining([reference, 'busybox:latest']));
-        await driver.remove(reference);
-        expect(await driver.inspect('busybox:latest')).toBeDefined();
-      }
-    });
-
-    test('what is no archive is refused', async () => {
-      await refused(driver.import(`thecloud-test/${unique()}:1`, Readable.from([Buffer.from('hello')]), { signal }), 'bad_spec');
-      await refused(driver.import(`thecloud-test/${unique()}:1`, Readable.from([]), { signal }), 'bad_spec');
-    });
-
-    test('a registry out of reach is unavailable, and says how to go on', async () => {
-      const error = await refused(driver.ensure(`no-such-registry.invalid/${unique()}:1`, { signal }), 'unavailable');
-      expect(error.message).toContain('out of reach');
-      expect(error.hint).toContain('cloud image import');
-    });
   });
 });

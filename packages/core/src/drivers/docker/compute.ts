@@ -120,7 +120,7 @@ export class DockerCompute implements ComputeDriver {
 
   async #create(spec: InstanceSpec, options: EnsureOptions): Promise<ContainerInspectInfo> {
     const [image, kept, mounts] = await Promise.all([
-      unlessAbsent(this.#client.docker.getImage(spec.image).inspect()),
+      unlessAbsent(this.#client.docker.getImage(spec.content ?? spec.image).inspect()),
       keptFiles(this.#client, spec.id),
       this.#mounts(spec.mounts),
     ]);
@@ -131,7 +131,7 @@ export class DockerCompute implements ComputeDriver {
     }
     const base = ours?.base ?? baseOf(spec.image, image as NonNullable<typeof image>);
     const source: Source =
-      ours === undefined ? { image: spec.image, layer: 0, staleEnv: [] } : { image: ours.image, layer: ours.layer, staleEnv: staleNames(ours.env, base) };
+      ours === undefined ? { image: spec.content ?? spec.image, layer: 0, staleEnv: [] } : { image: ours.image, layer: ours.layer, staleEnv: staleNames(ours.env, base) };
     options.onProgress?.('creating the instance');
     options.signal.throwIfAborted();
     const config = containerConfig(this.#client, spec, base, source, await choosePorts(spec.ports, []), mounts);

@@ -1,30 +1,30 @@
-// The engine's image store, which the whole host shares. Images of our own bookkeeping (instances' files) are nobody's images.
-import { createReadStream, createWriteStream } from 'node:fs';
+// The engine's image store, which the whole host shares. What it has under names of its own are the host's images; what is kept for an owner
+// has a tag in a namespace of ours, `thecloud-image/<installation>/<owner>:<content>`, and instances' files one in another: those are nobody's images.
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
-import type { ImageInspectInfo } from 'dockerode';
-import tar from 'tar-stream';
-import type { DriverReport } from '../../kernel/driver.ts';
+import type { ImageInfo, ImageInspectInfo } from 'dockerode';
+import type { DriverReport, Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
-import { type ImageDriver, type ImageObserved, type ImageProgress, normaliseReference } from '../../services/image/driver.ts';
-import { type DockerClient, LABEL_ID, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
+import { type ImageContent, type ImageDriver, type ImageObserved, type ImageProgress, normaliseReference } from '../../services/image/driver.ts';
+import { type DockerClient, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
+import { isSaved, openArchive, renamed } from './image-archive.ts';
 import { FILES_REPOSITORY } from './lifecycle.ts';
+import { Locks } from './locks.ts';
 import { drainProgress, type ProgressLine } from './progress.ts';
 import { awayReport, engineInfo } from './report.ts';
-import { installed, outputOf } from './tools.ts';
 
-/** `docker save` writes this beside the layers; a root file system has it only by accident. */
-const MANIFEST = 'manifest.json';
-const MAX_MANIFEST = 4 * 1024 * 1024;
+const KEPT_REPOSITORY = 'thecloud-image';
+
 /** Begins the name of a directory with an archive that is being imported. */
 const IMPORT = 'import-';
 
 export class DockerImage implements ImageDriver {
   readonly #client: DockerClient;
+  readonly #pulls = new Locks();
 
   constructor(client: DockerClient) {
     this.#client = client;
@@ -51,9 +51,13 @@ export class DockerImage implements ImageDriver {
       driver: 'docker',
       version: info.ServerVersion,
       features: [
-        { name: 'pull', level: 'enforced', detail: 'By the engine, with its own registry credentials and mirrors; an image that is present is never pulled' },
+        { name: 'pull', level: 'enforced', detail: 'By the engine, with its own mirrors; fetched by digest, so that no tag of the host moves' },
         { name: 'import', level: 'enforced', detail: 'Root file system tars and archives of docker save' },
-        { name: 'ownership', level: 'recorded', detail: "The engine's store is one for all tenants: who may delete or import images acts on everybody's" },
+        {
+          name: 'ownership',
+          level: 'enforced',
+          detail: "What a tenant pulls or imports is kept for it under a tag of ours; the host's own tags are never set, moved or removed by it",
+        },
       ],
       checks: [],
     };
@@ -77,49 +81,78 @@ export class DockerImage implements ImageDriver {
     if (isOurOwn(name)) return undefined;
     try {
       const image = await unlessAbsent(this.#client.docker.getImage(name).inspect());
-      return image && observe(image, name);
+      return image && references(image.RepoTags).length > 0 ? observe(image, name) : undefined;
     } catch (error) {
       throw translate(error, 'Could not look at the image');
     }
   }
 
-  async ensure(reference: string, options: { signal: AbortSignal; always?: boolean; onProgress?: (progress: ImageProgress) => void }): Promise<ImageObserved> {
-    const name = nameOf(reference);
-    options.signal.throwIfAborted();
-    const present = await this.inspect(name);
-    if (present !== undefined && options.always !== true) return present;
-    const doing = `Could not pull ${name}`;
+  async has(content: string): Promise<boolean> {
     try {
-      const stream = await this.#client.docker.pull(name, { abortSignal: options.signal });
-      const layers = new Map<string, { current: number; total: number }>();
-      await drainProgress(stream, doing, (line) => options.onProgress?.(progressOf(line, layers)));
+      return (await unlessAbsent(this.#client.docker.getImage(content).inspect())) !== undefined;
     } catch (error) {
-      options.signal.throwIfAborted();
-      throw pullError(error, name);
+      throw translate(error, 'Could not look at the image');
     }
-    return this.#made(name);
   }
 
-  async import(reference: string, archive: Readable, options: { signal: AbortSignal; command?: string[] }): Promise<ImageObserved> {
+  async pull(owner: string, reference: string, options: { signal: AbortSignal; onProgress?: (progress: ImageProgress) => void }): Promise<ImageContent> {
     const name = nameOf(reference);
-    if (name.includes('@')) throw new DriverError('bad_spec', 'An import needs a name and a tag, not a digest');
+    const { signal } = options;
+    signal.throwIfAborted();
+    try {
+      const exact = await this.#exact(name, signal);
+      // Two pulls of one content at once: the first would take away the name that the second is about to look at.
+      return await this.#pulls.run(exact, signal, async () => {
+        const before = await unlessAbsent(this.#client.docker.getImage(exact).inspect());
+        const stream = await this.#client.docker.pull(exact, { abortSignal: signal });
+        const layers = new Map<string, { current: number; total: number }>();
+        await drainProgress(stream, `Could not pull ${name}`, (line) => options.onProgress?.(progressOf(line, layers)));
+        const image = await this.#client.docker.getImage(exact).inspect();
+        await this.keep(owner, image.Id);
+        // The host knew nothing of it, and shall not.
+        if (before === undefined) await unlessAbsent(this.#client.docker.getImage(exact).remove({ force: false }));
+        return { ...contentOf(image), digest: exact.slice(exact.indexOf('@') + 1) };
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw pullError(error, name);
+    }
+  }
+
+  /** The name with the digest that it has in its registry now: what is pulled by digest moves no tag. */
+  async #exact(name: string, signal: AbortSignal): Promise<string> {
+    const digest = /@(sha256:[0-9a-f]{64})$/.exec(name)?.[1];
+    const repository = repositoryOf(name);
+    if (digest !== undefined) return `${repository}@${digest}`;
+    const { Descriptor } = await this.#client.docker.getImage(name).distribution({ abortSignal: signal });
+    return `${repository}@${Descriptor.digest}`;
+  }
+
+  async import(owner: string, archive: Readable, options: { signal: AbortSignal; command?: string[] }): Promise<ImageContent> {
     await mkdir(this.#client.dataDir, { recursive: true, mode: 0o700 });
     // Kept on disk first: which of the engine's two doors it must go through stands anywhere in the archive.
     const folder = await mkdtemp(join(this.#client.dataDir, IMPORT));
     const path = join(folder, 'archive');
+    const name = `${this.#repository(owner)}:new`;
     try {
       await pipeline(archive, createWriteStream(path, { mode: 0o600 }), { signal: options.signal });
-      const saved = await isSaved(path);
-      if (saved) await this.#load(name, await openArchive(path));
-      else await this.#importRoot(name, await openArchive(path), options.command);
+      if (await isSaved(path)) {
+        // Whole on disk before the engine hears of it: what does not fit must not reach it by half.
+        const fit = join(folder, 'renamed');
+        await pipeline(await renamed(path, name), createWriteStream(fit, { mode: 0o600 }), { signal: options.signal });
+        await drainProgress(await this.#client.docker.loadImage(fit, { quiet: true }), 'Could not load the archive');
+      } else await this.#importRoot(name, await openArchive(path), options.command);
       options.signal.throwIfAborted();
+      const image = await this.#client.docker.getImage(name).inspect();
+      await this.keep(owner, image.Id);
+      await unlessAbsent(this.#client.docker.getImage(name).remove({ force: false }));
+      return contentOf(image);
     } catch (error) {
       if (options.signal.aborted) throw options.signal.reason;
-      throw translate(error, `Could not import ${name}`);
+      throw translate(error, 'Could not import the archive');
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-    return this.#made(name);
   }
 
   async #importRoot(name: string, archive: Readable, command: string[] | undefined): Promise<void> {
@@ -130,81 +163,117 @@ export class DockerImage implements ImageDriver {
       tag: name.slice(colon + 1),
       ...(command === undefined ? {} : { changes: `CMD ${JSON.stringify(command)}` }),
     });
-    await drainProgress(stream, `Could not import ${name}`);
+    await drainProgress(stream, 'Could not import the archive');
   }
 
-  /** A saved archive brings names of its own; ours is added to the one image in it. */
-  async #load(name: string, archive: Readable): Promise<void> {
-    const loaded = new Set<string>();
-    const stream = await this.#client.docker.loadImage(archive, { quiet: true });
-    await drainProgress(stream, `Could not load ${name}`, (line) => {
-      const found = /Loaded image(?: ID)?: (\S+)/.exec(line.stream ?? '')?.[1];
-      if (found !== undefined) loaded.add(found);
-    });
-    const ids = new Set<string>();
-    for (const each of loaded) ids.add((await this.#client.docker.getImage(each).inspect()).Id);
-    const [id] = ids;
-    if (id === undefined) throw new DriverError('bad_spec', 'The archive holds no image');
-    if (loaded.has(name)) return;
-    if (ids.size > 1) throw new DriverError('bad_spec', `The archive holds several images (${[...loaded].join(', ')}); they are loaded under their own names`);
-    const colon = name.lastIndexOf(':');
-    await this.#client.docker.getImage(id).tag({ repo: name.slice(0, colon), tag: name.slice(colon + 1) });
+  async keep(owner: string, content: string): Promise<void> {
+    try {
+      await this.#client.docker.getImage(content).tag({ repo: this.#repository(owner), tag: tagOf(content) });
+    } catch (error) {
+      if (statusOf(error) === 404) throw new DriverError('failed', 'The content of the image is gone', { cause: error });
+      throw translate(error, 'Could not keep the image');
+    }
   }
 
-  async #made(name: string): Promise<ImageObserved> {
-    const image = await this.inspect(name);
-    if (image === undefined) throw new DriverError('failed', `Docker Engine has no image ${name} although it said so`);
-    return image;
+  async release(owner: string, but: readonly string[]): Promise<void> {
+    const repository = this.#repository(owner);
+    const needed = new Set(but.map((content) => `${repository}:${tagOf(content)}`));
+    try {
+      const images = await this.#client.docker.listImages({ filters: { reference: [repository] } });
+      for (const tag of images.flatMap(({ RepoTags }) => RepoTags ?? [])) {
+        if (repositoryOf(tag) !== repository || needed.has(tag)) continue;
+        await unlessAbsent(this.#client.docker.getImage(tag).remove({ force: false })).catch((error: unknown) => {
+          // A container still runs it; the reaper comes by again.
+          if (statusOf(error) !== 409) throw error;
+        });
+      }
+    } catch (error) {
+      throw translate(error, 'Could not release the image');
+    }
+  }
+
+  async kept(): Promise<Found[]> {
+    const prefix = `${this.#repository('')}`;
+    try {
+      const [images, containers] = await Promise.all([
+        this.#client.docker.listImages({ filters: { reference: [`${prefix}*`] } }),
+        this.#client.docker.listContainers({ all: true }),
+      ]);
+      const running = new Set(containers.map(({ ImageID }) => ImageID));
+      const found = new Map<string, number>();
+      for (const image of images) {
+        const owners = (image.RepoTags ?? []).flatMap((tag) => (tag.startsWith(prefix) ? [repositoryOf(tag).slice(prefix.length)] : []));
+        if (owners.length === 0 || (running.has(image.Id) && namesOf(image) <= 1)) continue;
+        const details = await unlessAbsent(this.#client.docker.getImage(image.Id).inspect());
+        const tagged = Date.parse((details as { Metadata?: { LastTagTime?: string } } | undefined)?.Metadata?.LastTagTime ?? '');
+        for (const owner of owners) found.set(owner, Math.max(found.get(owner) ?? 0, Number.isNaN(tagged) ? 0 : tagged));
+      }
+      return [...found].map(([id, createdAt]) => ({ id, createdAt }));
+    } catch (error) {
+      throw translate(error, 'Could not list the images');
+    }
+  }
+
+  #repository(owner: string): string {
+    return `${KEPT_REPOSITORY}/${this.#client.installation.toLowerCase()}/${owner}`;
   }
 
   async remove(reference: string): Promise<void> {
     const name = nameOf(reference);
     try {
       const image = await unlessAbsent(this.#client.docker.getImage(name).inspect());
-      if (image === undefined) return;
+      if (image === undefined || references(image.RepoTags).length === 0) return;
       const users = await this.#client.docker.listContainers({ all: true, filters: { ancestor: [name] } });
-      // Another name of the same content keeps its users content.
+      // Another name of the same content keeps its users content. Who they are is not everybody's business.
       if (users.length > 0 && references(image.RepoTags).length <= 1) {
-        const who = users.map(({ Labels, Names }) => Labels[LABEL_ID] ?? Names[0]?.slice(1) ?? 'a container');
-        throw new DriverError('busy', `Image ${name} is in use by ${who.join(', ')}`);
+        throw new DriverError('busy', `Image ${name} is in use by ${users.length === 1 ? 'a container' : `${users.length} containers`}`);
       }
       await unlessAbsent(this.#client.docker.getImage(name).remove({ force: false }));
     } catch (error) {
-      if (statusOf(error) === 409) throw new DriverError('busy', `Image ${name} is in use: ${messageOf(error)}`, { cause: error });
+      if (statusOf(error) === 409) throw new DriverError('busy', `Image ${name} is in use`, { cause: error });
       throw translate(error, `Could not remove ${name}`);
     }
   }
 }
 
-/** Whether the engine would take the name for one under which instances' own files are kept, however often its usual prefixes are written. */
-const isOurOwn = (name: string): boolean => name.replace(/^(?:(?:index\.)?docker\.io\/|library\/)+/, '').startsWith(`${FILES_REPOSITORY}/`);
+const repositoryOf = (name: string): string => {
+  const bare = name.replace(/@sha256:[0-9a-f]{64}$/, '');
+  const colon = bare.indexOf(':', bare.lastIndexOf('/') + 1);
+  return colon < 0 ? bare : bare.slice(0, colon);
+};
 
-/** As `normaliseReference`, but what instances have written is no image that anybody may start from, replace or remove. */
+/** A tag has at most 128 characters of a small alphabet; a content's handle is the engine's. */
+const tagOf = (content: string): string => createHash('sha256').update(content).digest('hex').slice(0, 40);
+
+const namesOf = (image: ImageInfo): number => (image.RepoTags ?? []).filter((tag) => tag !== '<none>:<none>').length;
+
+/** Whether the engine would take the name for one of our bookkeeping, however often its usual prefixes are written. */
+const isOurOwn = (name: string): boolean => isKept(name.replace(/^(?:(?:index\.)?docker\.io\/|library\/)+/, ''));
+const isKept = (name: string): boolean => name.startsWith(`${FILES_REPOSITORY}/`) || name.startsWith(`${KEPT_REPOSITORY}/`);
+
+/** As `normaliseReference`, but what instances have written, or tenants have, is no image of the host's. */
 function nameOf(reference: string): string {
   const name = normaliseReference(reference);
   if (isOurOwn(name)) throw kept();
   return name;
 }
 
-const kept = (): DriverError => new DriverError('bad_spec', `Names that begin with ${FILES_REPOSITORY}/ are kept for instances' own files; use another`);
+const kept = (): DriverError => new DriverError('bad_spec', `Names that begin with ${FILES_REPOSITORY}/ or ${KEPT_REPOSITORY}/ are used inside; use another`);
 
-const references = (tags: string[] | null | undefined): string[] =>
-  (tags ?? []).filter((tag) => tag !== '<none>:<none>' && !tag.startsWith(`${FILES_REPOSITORY}/`)).sort();
+const references = (tags: string[] | null | undefined): string[] => (tags ?? []).filter((tag) => tag !== '<none>:<none>' && !isKept(tag)).sort();
+
+const contentOf = (image: ImageInspectInfo): ImageContent => ({
+  content: image.Id,
+  // The registry's digest where it came from one: that is what others know it by.
+  digest: (image.RepoDigests ?? []).find((digest) => digest !== '<none>@<none>' && !isKept(digest))?.split('@')[1] ?? image.Id,
+  sizeBytes: image.Size,
+  architecture: image.Architecture,
+});
 
 /** `asked` comes first where the content has several names. */
 function observe(image: ImageInspectInfo, asked?: string): ImageObserved {
   const names = references(image.RepoTags);
-  const digests = (image.RepoDigests ?? []).filter((digest) => digest !== '<none>@<none>');
-  const reference = asked ?? names[0] ?? digests[0] ?? image.Id;
-  return {
-    reference,
-    references: names.length > 0 ? names : [reference],
-    // The registry's digest where it came from one: that is what others know it by.
-    digest: digests[0]?.split('@')[1] ?? image.Id,
-    sizeBytes: image.Size,
-    createdAt: Date.parse(image.Created),
-    architecture: image.Architecture,
-  };
+  return { ...contentOf(image), reference: asked ?? names[0] ?? image.Id, references: names, createdAt: Date.parse(image.Created) };
 }
 
 function progressOf(line: ProgressLine, layers: Map<string, { current: number; total: number }>): ImageProgress {
@@ -252,71 +321,4 @@ function pullError(error: unknown, name: string): DriverError {
     });
   }
   return translate(cause, `Could not pull ${name}`);
-}
-
-/** The archive as a tar, whatever it was compressed with: older engines know no zstd, and the names in it must be read here too. */
-async function openArchive(path: string): Promise<Readable> {
-  const start = (await firstBytes(path)).toString('latin1');
-  if (start.startsWith('\xfd7zXZ')) return unpackedBy('xz', 'xz-utils', path);
-  if (start.startsWith('BZh')) return unpackedBy('bzip2', 'bzip2', path);
-  const file = createReadStream(path);
-  const plain = start.startsWith('\x1f\x8b') ? createGunzip() : start.startsWith('\x28\xb5\x2f\xfd') ? createZstdDecompress() : undefined;
-  if (plain === undefined) return file;
-  pipeline(file, plain).catch((error: Error) => plain.destroy(error));
-  return plain;
-}
-
-/** Node reads neither of the two. */
-async function unpackedBy(program: string, debianPackage: string, path: string): Promise<Readable> {
-  if (!(await installed(program))) {
-    throw new DriverError('unavailable', `The archive is compressed with ${program}, which is not installed on this machine`, {
-      hint: `sudo apt-get install ${debianPackage}`,
-    });
-  }
-  return outputOf(program, ['--decompress', '--stdout', '--', path]);
-}
-
-/** Looks for an image archive's manifest among the names in a tar. */
-async function isSaved(path: string): Promise<boolean> {
-  if ((await firstBytes(path)).length === 0) throw new DriverError('bad_spec', 'The archive is empty');
-  const extract = tar.extract();
-  const archive = await openArchive(path);
-  const piped = pipeline(archive, extract);
-  // The loop meets the same failure; without this line it would also be an unhandled rejection.
-  piped.catch(() => extract.destroy());
-  try {
-    for await (const entry of extract) {
-      if (entry.header.name.replace(/^\.\//, '') === MANIFEST) {
-        if ((entry.header.size ?? 0) > MAX_MANIFEST) throw new DriverError('bad_spec', `The archive's ${MANIFEST} is too large to be one`);
-        refuseOurOwn(await text(entry));
-        return true;
-      }
-      entry.resume();
-    }
-    await piped;
-  } catch (error) {
-    if (error instanceof DriverError) throw error;
-    throw new DriverError('bad_spec', 'The archive is not a tar', { cause: error });
-  } finally {
-    archive.destroy();
-  }
-  return false;
-}
-
-/** A saved archive brings names along, and the engine gives them to its images whoever has them now. */
-function refuseOurOwn(manifest: string): void {
-  let images: unknown;
-  try {
-    images = JSON.parse(manifest);
-  } catch {
-    return; // by accident of that name, or damaged: the engine says so
-  }
-  const tags = Array.isArray(images) ? images.flatMap((image: { RepoTags?: unknown } | null) => image?.RepoTags ?? []) : [];
-  if (tags.some((tag) => typeof tag === 'string' && isOurOwn(tag))) throw kept();
-}
-
-async function firstBytes(path: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of createReadStream(path, { start: 0, end: 7 })) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
 }

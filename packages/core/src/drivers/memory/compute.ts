@@ -120,7 +120,7 @@ export class MemoryCompute implements ComputeDriver {
       const other = [...this.#world.instances.values()].find(
         (each) => each !== instance && each.power !== 'stopped' && each.ports.some((port) => samePort(port, { hostAddress, hostPort, protocol })),
       );
-      if (other !== undefined) throw new DriverError('bad_spec', `Port ${hostPort}/${protocol} on ${hostAddress} is already in use by ${other.spec.name}`);
+      if (other !== undefined) throw new DriverError('bad_spec', `Port ${hostPort}/${protocol} on ${hostAddress} is already in use`);
     }
     instance.power = 'running';
     instance.exitCode = undefined;
@@ -143,7 +143,8 @@ export class MemoryCompute implements ComputeDriver {
   }
 
   #check(spec: InstanceSpec): void {
-    if (!this.#world.images.has(normaliseReference(spec.image))) throw new DriverError('bad_spec', `There is no image ${spec.image}`);
+    const there = spec.content === undefined ? this.#world.images.has(normaliseReference(spec.image)) : this.#world.contentOf(spec.content) !== undefined;
+    if (!there) throw new DriverError('bad_spec', `There is no image ${spec.image}`);
     if (!this.#world.networks.has(spec.networkId)) throw new DriverError('busy', `There is no network ${spec.networkId} yet`);
     for (const { volumeId } of spec.mounts) {
       if (!this.#world.volumes.has(volumeId)) throw new DriverError('busy', `There is no volume ${volumeId} yet`);
@@ -151,7 +152,7 @@ export class MemoryCompute implements ComputeDriver {
     const neighbour = [...this.#world.instances.values()].find(
       (each) => each.spec.id !== spec.id && each.spec.networkId === spec.networkId && each.spec.address === spec.address,
     );
-    if (neighbour !== undefined) throw new DriverError('bad_spec', `Address ${spec.address} is already in use by ${neighbour.spec.name}`);
+    if (neighbour !== undefined) throw new DriverError('bad_spec', `Address ${spec.address} is already in use`);
   }
 
   #ports(spec: InstanceSpec, earlier: PortMapping[]): PortMapping[] {

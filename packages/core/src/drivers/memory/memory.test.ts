@@ -13,7 +13,7 @@ const network = { id: 'vpc-1', name: 'main', cidr: '10.9.0.0/16', gateway: '10.9
 async function backendWithNetwork(clock?: ManualClock) {
   const backend = memoryDrivers(clock === undefined ? {} : { clock });
   await backend.drivers.network.ensure(network, signal);
-  await backend.drivers.image.ensure('busybox', { signal });
+  backend.world.hostImage('busybox');
   return backend;
 }
 
@@ -60,8 +60,11 @@ imageConformance('memory', async () => {
   return {
     driver: backend.drivers.image,
     present: 'busybox:latest',
-    use: async (image) => {
-      await backend.drivers.compute.ensure({ ...specOf(1), image }, go);
+    host: async (reference) => {
+      backend.world.hostImage(reference, Math.random().toString());
+    },
+    use: async (content) => {
+      await backend.drivers.compute.ensure({ ...specOf(1), content }, go);
       return () => backend.drivers.compute.remove('i-1', { signal, stopTimeout: 0 });
     },
     close: () => backend.close(),

@@ -14,9 +14,9 @@ let counter = 0;
 
 /** An instance with this network and these volumes. */
 async function occupy(backend: ReturnType<typeof memoryDrivers>, networkId: string, volumeIds: string[]) {
-  const { compute, image } = backend.drivers;
+  const { compute } = backend.drivers;
   counter += 1;
-  await image.ensure('busybox', { signal });
+  backend.world.hostImage('busybox');
   const spec: InstanceSpec = {
     id: `i-${counter}`,
     name: `i${counter}`,

@@ -1,6 +1,7 @@
 // Everything that the memory backend knows, in one place that its drivers share. It lives as long as the process.
+import { createHash } from 'node:crypto';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
-import type { ImageObserved } from '../../services/image/driver.ts';
+import { type ImageContent, type ImageObserved, normaliseReference } from '../../services/image/driver.ts';
 import type { InstanceSpec, LogLine, PortMapping } from '../../services/instance/driver.ts';
 import type { NetworkSpec } from '../../services/vpc/driver.ts';
 import { Faults } from './faults.ts';
@@ -39,6 +40,14 @@ export interface MemoryNetworkState {
   createdAt: number;
 }
 
+/** What content is known by follows from what is in it. */
+export function imageContent(of: string | Buffer, sizeBytes: number): ImageContent {
+  const digest = `sha256:${createHash('sha256').update(of).digest('hex')}`;
+  return { content: digest, digest, sizeBytes, architecture: ARCHITECTURES[process.arch] ?? process.arch };
+}
+
+const ARCHITECTURES: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
+
 export class MemoryWorld {
   readonly clock: Clock;
   readonly faults: Faults;
@@ -46,13 +55,29 @@ export class MemoryWorld {
   readonly volumes = new Map<string, MemoryVolumeState>();
   readonly snapshots = new Map<string, MemorySnapshotState>();
   readonly networks = new Map<string, MemoryNetworkState>();
-  /** By normalised reference; two references of one image hold the same object. */
+  /** The host's, by normalised reference; two references of one image hold the same object. */
   readonly images = new Map<string, ImageObserved>();
+  /** By owner. */
+  readonly keptImages = new Map<string, { contents: Map<string, ImageContent>; createdAt: number }>();
   readonly #listeners = new Set<(id: string) => void>();
 
   constructor(clock: Clock = systemClock) {
     this.clock = clock;
     this.faults = new Faults(clock);
+  }
+
+  /** The host gets an image of that name, as `docker pull` by its administrator would bring it. */
+  hostImage(reference: string, content: string = reference): ImageObserved {
+    const name = normaliseReference(reference);
+    const image = { ...imageContent(`host:${content}`, 0), reference: name, references: [name], createdAt: this.clock.now() };
+    this.images.set(name, image);
+    return image;
+  }
+
+  /** Whatever has it. */
+  contentOf(content: string): ImageContent | undefined {
+    const kept = [...this.keptImages.values()].flatMap(({ contents }) => [...contents.values()]);
+    return [...this.images.values(), ...kept].find((image) => image.content === content);
   }
 
   /** Ids of the instances that mount the volume, running or not. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { action, channel, contract, crud, resource } from '../../kernel/contract.ts';
+import { action, channel, contract, crud, query, resource } from '../../kernel/contract.ts';
 import { splitWords } from './notation.ts';
 
 /** As Docker and OCI registries write it: [host[:port]/]path[:tag][@digest]. */
@@ -22,19 +22,24 @@ export const commandField = z
 
 export const image = resource('image', {
   summary: 'Images that instances start from',
-  description: "The backend's image store, which all tenants share, and the pulls under way.",
+  description:
+    "What the tenant has pulled or imported, which nobody else sees or changes, and the host's own images, which every tenant may use. One of the tenant's own goes before one of the host's of the same name.",
   prefix: 'img',
   reconciled: true,
   stored: true,
   spec: {},
   status: {
+    source: z
+      .enum(['pulled', 'imported', 'host'])
+      .optional()
+      .meta({ description: "How it came here; host: it is the host's, and only administrators of the installation delete it" }),
     references: z.array(z.string()).optional().meta({ description: 'Every name of the same content' }),
     digest: z.string().optional().meta({ description: 'Content digest' }),
     sizeBytes: z.int().optional().meta({ description: 'Size, bytes' }),
     architecture: z.string().optional().meta({ description: 'Processor architecture, such as amd64' }),
   },
   states: ['pending', 'available', 'deleting', 'error'],
-  columns: ['name', 'state', 'sizeBytes', 'architecture', 'createdAt'],
+  columns: ['name', 'source', 'state', 'sizeBytes', 'architecture', 'createdAt'],
   wide: ['id', 'digest', 'reason'],
 });
 
@@ -66,5 +71,53 @@ export const images = contract(image, {
     },
     output: image.output,
     examples: [['image import acme/base:1 --file rootfs.tar.gz', '']],
+  }),
+  // For instances. They hold what they were made from: it stays while they do, whatever the name means by then.
+  locate: query(image, {
+    summary: 'Look what an image reference means to the tenant, or whether it may be fetched',
+    internal: true,
+    target: false,
+    input: { reference: imageReference },
+    output: z.object({ hostContent: z.string().optional() }),
+  }),
+  hold: action(image, {
+    summary: 'Make sure that the image comes, and hold it for an instance',
+    internal: true,
+    target: false,
+    input: {
+      reference: imageReference,
+      instance: z.string(),
+      instanceId: z.string(),
+      generation: z.int(),
+      hostContent: z.string().optional(),
+      gone: z.string().optional(),
+    },
+    output: z.object({}),
+  }),
+  coming: query(image, {
+    summary: 'What an instance runs, or how far that is',
+    internal: true,
+    target: false,
+    input: { instanceId: z.string() },
+    output: z.object({
+      content: z.string().optional(),
+      imageId: z.string().optional(),
+      progress: z.string().optional(),
+      failure: z.string().optional(),
+      asked: z.int().optional(),
+    }),
+  }),
+  release: action(image, {
+    summary: 'The instance is gone',
+    internal: true,
+    target: false,
+    input: { instanceId: z.string() },
+    output: z.object({}),
+  }),
+  adopt: action(image, {
+    summary: 'Give imported content its name',
+    internal: true,
+    target: false,
+    input: { id: z.string(), reference: imageReference, content: z.string(), digest: z.string(), sizeBytes: z.int(), architecture: z.string() },
   }),
 });

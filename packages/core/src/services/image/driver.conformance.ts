@@ -9,18 +9,20 @@ export interface ImageBench {
   driver: ImageDriver;
   /** A reference with its tag that is present in the backend and stays there. */
   present: string;
-  /** Makes an instance of the image and returns what ends it. */
-  use(reference: string): Promise<() => Promise<void>>;
+  /** Gives the host another image of that name, as its administrator would. */
+  host(reference: string): Promise<void>;
+  /** Makes an instance of the content and returns what ends it. */
+  use(content: string): Promise<() => Promise<void>>;
   close(): Promise<void>;
 }
 
 const signal = new AbortController().signal;
 const unique = (): string => `thecloud-test/${Math.random().toString(36).slice(2, 10)}`;
 
-export function rootArchive(): Readable {
+export function rootArchive(text = 'hello\n'): Readable {
   const pack = tar.pack();
   pack.entry({ name: 'etc/', type: 'directory' });
-  pack.entry({ name: 'etc/motd' }, 'hello\n');
+  pack.entry({ name: 'etc/motd' }, text);
   pack.finalize();
   return Readable.from(pack);
 }
@@ -39,7 +41,7 @@ export function imageConformance(backend: string, setUp: () => Promise<ImageBenc
   describe(`image driver ${backend}`, () => {
     let bench: ImageBench;
     let driver: ImageDriver;
-    const made = new Set<string>();
+    const owners = new Set<string>();
 
     beforeAll(async () => {
       bench = await setUp();
@@ -47,16 +49,19 @@ export function imageConformance(backend: string, setUp: () => Promise<ImageBenc
     });
 
     afterAll(async () => {
-      for (const reference of made) await driver.remove(reference);
+      for (const owner of owners) await driver.release(owner, []);
       await bench.close();
     });
 
-    const imported = async (): Promise<string> => {
-      const reference = `${unique()}:1`;
-      made.add(reference);
-      await driver.import(reference, rootArchive(), { signal, command: ['sh'] });
-      return reference;
+    const owner = (): string => {
+      const id = `img-${Math.random().toString(36).slice(2, 14)}`;
+      owners.add(id);
+      return id;
     };
+    const imported = async (id: string, text = Math.random().toString(36)): Promise<string> =>
+      (await driver.import(id, rootArchive(text), { signal, command: ['sh'] })).content;
+    const hosts = async () => (await driver.list()).flatMap(({ references }) => references).sort();
+    const ownersKept = async () => (await driver.kept()).map(({ id }) => id);
 
     test('answers a ping and reports', async () => {
       await driver.ping();
@@ -83,40 +88,84 @@ export function imageConformance(backend: string, setUp: () => Promise<ImageBenc
     });
 
     test('a malformed reference is refused', async () => {
-      await refused(driver.ensure('Not A Reference', { signal }), 'bad_spec');
+      await refused(driver.pull(owner(), 'Not A Reference', { signal }), 'bad_spec');
     });
 
-    test('what is present is never pulled', async () => {
-      const progress: string[] = [];
-      const image = await driver.ensure(bench.present, { signal, onProgress: ({ message }) => progress.push(message) });
-      expect(image).toEqual(await driver.inspect(bench.present));
-      expect(progress).toEqual([]);
+    test('what is imported is kept for its owner, gets no name of the host’s, and goes when it is released', async () => {
+      const before = await hosts();
+      const id = owner();
+      const image = await driver.import(id, rootArchive(id), { signal, command: ['sh'] });
+      expect(image).toMatchObject({ digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/), architecture: expect.stringMatching(/\w/) });
+      expect(await driver.has(image.content)).toBe(true);
+      expect(await driver.kept()).toContainEqual({ id, createdAt: expect.any(Number) });
+      expect(await hosts()).toEqual(before);
+      await driver.release(id, [image.content]);
+      expect(await driver.has(image.content)).toBe(true);
+      await driver.release(id, []);
+      await driver.release(id, []);
+      expect(await driver.has(image.content)).toBe(false);
+      expect(await ownersKept()).not.toContain(id);
     });
 
-    test('imports a root file system, and removes it', async () => {
-      const reference = await imported();
-      expect(await driver.inspect(reference)).toMatchObject({ reference, references: [reference] });
+    test('one content for two owners goes with the second', async () => {
+      const [one, two] = [owner(), owner()];
+      const content = await imported(one);
+      await driver.keep(two, content);
+      await driver.keep(two, content);
+      await driver.release(one, []);
+      expect(await driver.has(content)).toBe(true);
+      await driver.release(two, []);
+      expect(await driver.has(content)).toBe(false);
+      await refused(driver.keep(two, content), 'failed');
+    });
+
+    test('the host’s image that is kept stays when the host’s name goes, and means the same when it moves', async () => {
+      const reference = `${unique()}:1`;
+      await bench.host(reference);
+      const first = (await driver.inspect(reference))?.content as string;
+      const id = owner();
+      await driver.keep(id, first);
+      await bench.host(reference);
+      const second = (await driver.inspect(reference))?.content as string;
+      expect(second).not.toBe(first);
+      expect(await driver.has(first)).toBe(true);
       await driver.remove(reference);
       await driver.remove(reference);
       expect(await driver.inspect(reference)).toBeUndefined();
-      expect((await driver.list()).flatMap((each) => each.references)).not.toContain(reference);
+      expect(await driver.has(second)).toBe(false);
+      await driver.release(id, []);
+      expect(await driver.has(first)).toBe(false);
     });
 
-    test('an image in use is not removed, and the refusal names the user', async () => {
-      const reference = await imported();
-      const release = await bench.use(reference);
+    test('what runs stays until it has ended, and does not bother the reaper until then', async () => {
+      const id = owner();
+      const content = await imported(id);
+      const end = await bench.use(content);
+      await driver.release(id, []);
+      expect(await driver.has(content)).toBe(true);
+      expect(await ownersKept()).not.toContain(id);
+      await end();
+      expect(await ownersKept()).toContain(id);
+      await driver.release(id, []);
+      expect(await driver.has(content)).toBe(false);
+    });
+
+    test('an image of the host’s in use is not removed', async () => {
+      const reference = `${unique()}:1`;
+      await bench.host(reference);
+      const end = await bench.use((await driver.inspect(reference))?.content as string);
       try {
-        expect((await refused(driver.remove(reference), 'busy')).message).toMatch(/in use by \S+/);
+        await refused(driver.remove(reference), 'busy');
         expect(await driver.inspect(reference)).toBeDefined();
       } finally {
-        await release();
+        await end();
       }
       await driver.remove(reference);
     });
 
     test('an aborted call throws the reason', async () => {
       const reason = new Error('enough');
-      await expect(driver.ensure(`${unique()}:1`, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+      await expect(driver.pull(owner(), `${unique()}:1`, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     });
 
     test('references have one spelling', () => {

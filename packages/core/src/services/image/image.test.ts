@@ -24,24 +24,51 @@ test('pulled, listed, shown under every spelling of its name, deleted', async ()
   expect((await faultOf(image.delete('alpine'))).code).toBe('not_found');
 });
 
-test('an image that was there before, without a row: shown with an id that finds it, and deleted with an event', async () => {
+test('an image of the host’s, without a row: shown with an id that finds it, and deleted with an event', async () => {
   const drivers = memoryDrivers();
-  await drivers.drivers.image.ensure('debian:trixie', { signal: new AbortController().signal });
+  drivers.world.hostImage('debian:trixie');
   await using b = await bench({ drivers });
   const [found] = (await b.cloud.image.list()).items;
+  expect(found).toMatchObject({ name: 'debian:trixie', source: 'host', state: 'available' });
   expect(await b.cloud.image.get(found?.id ?? '')).toEqual(found);
   expect(await b.cloud.image.get(found?.id.slice(0, 10) ?? '')).toEqual(found);
   const deleted = await b.cloud.image.delete('debian:trixie');
-  expect(deleted).toMatchObject({ id: found?.id, name: 'debian:trixie', state: 'deleting' });
+  expect(deleted).toMatchObject({ name: 'debian:trixie', state: 'deleting', source: 'host' });
+  expect((await b.ended({ operation: deleted.operation })).state).toBe('succeeded');
   expect((await b.cloud.image.list()).items).toEqual([]);
-  expect((await b.cloud.event.list({ resource: 'image' })).items).toMatchObject([{ type: 'image.deleted', name: 'debian:trixie', principal: 'local' }]);
+  expect((await b.cloud.event.list({ resource: 'image' })).items.at(-1)).toMatchObject({ type: 'image.deleted', name: 'debian:trixie' });
+});
+
+test('what the host has is pulled without its registry, and stays what it was', async () => {
+  const drivers = memoryDrivers();
+  const before = drivers.world.hostImage('debian:trixie', 'before');
+  await using b = await bench({ drivers });
+  drivers.faults.fail('image.pull', 100, new DriverError('unavailable', 'There is no network'));
+  expect(await b.ready(b.cloud.image.pull({ reference: 'debian:trixie' }))).toMatchObject({ source: 'pulled', digest: before.digest });
+  drivers.world.hostImage('debian:trixie', 'after');
+  expect(await b.ended(b.cloud.image.pull({ reference: 'debian:trixie' }))).toMatchObject({ state: 'succeeded' });
+  expect((await b.cloud.image.list()).items).toMatchObject([{ source: 'pulled', digest: before.digest }]);
+  expect(drivers.world.contentOf(before.content)).toBeDefined();
+  await b.ended(b.cloud.image.delete('debian:trixie'));
+  expect((await b.cloud.image.list()).items).toMatchObject([{ source: 'host', name: 'debian:trixie' }]);
+  expect(drivers.world.contentOf(before.content)).toBeUndefined();
+});
+
+test('on a generation that has passed nothing is deleted, whatever spelling it is asked by', async () => {
+  await using b = await bench();
+  await b.ended(b.cloud.image.pull({ reference: 'alpine' }));
+  for (const target of ['alpine', 'alpine:latest', 'docker.io/library/alpine']) {
+    expect((await faultOf(b.cloud.image.delete(target, {}, { ifMatch: 4711 }))).code).toBe('stale');
+  }
+  expect((await b.cloud.image.list()).items).toHaveLength(1);
+  expect(b.world.keptImages.size).toBe(1);
 });
 
 test('unknown to its registry: failed with the reason, and a later pull tries again', async () => {
   const clock = new ManualClock(1_000_000);
   const drivers = memoryDrivers({ clock });
   await using b = await bench({ clock, drivers });
-  drivers.faults.fail('image.ensure', 1, new DriverError('bad_spec', 'There is no image acme/app:9 in its registry'));
+  drivers.faults.fail('image.pull', 1, new DriverError('bad_spec', 'There is no image acme/app:9 in its registry'));
   expect(await b.ended(b.cloud.image.pull({ reference: 'acme/app:9' }))).toMatchObject({
     state: 'failed',
     error: { message: 'There is no image acme/app:9 in its registry' },
@@ -57,7 +84,7 @@ test('a misspelt image is told beside the one that is here', async () => {
   const drivers = memoryDrivers({ clock });
   await using b = await bench({ clock, drivers });
   await b.ended(b.cloud.image.pull({ reference: 'busybox' }));
-  drivers.faults.fail('image.ensure', 1, new DriverError('bad_spec', 'The registry knows no busyboks:latest'));
+  drivers.faults.fail('image.pull', 1, new DriverError('bad_spec', 'The registry knows no busyboks:latest'));
   expect(await b.ended(b.cloud.instance.create({ name: 'web', image: 'busyboks' }))).toMatchObject({
     state: 'failed',
     error: { message: 'The registry knows no busyboks:latest; did you mean busybox?' },
@@ -78,7 +105,7 @@ test('a pull under way is shown alike by get and list', async () => {
   const drivers = memoryDrivers({ clock });
   await using b = await bench({ clock, drivers });
   await b.ended(b.cloud.image.pull({ reference: 'alpine' }));
-  drivers.faults.fail('image.ensure', 2);
+  drivers.faults.fail('image.pull', 2);
   const again = await b.cloud.image.pull({ reference: 'alpine', always: true });
   const shown = await b.cloud.image.get('alpine');
   expect((await b.cloud.image.list()).items).toMatchObject([{ name: 'alpine:latest', state: shown.state }]);

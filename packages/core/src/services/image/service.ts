@@ -1,74 +1,100 @@
-// Images: the backend's store as it is, and rows only for what was asked to be fetched, so that a pull survives a restart.
+// Images: what a tenant has pulled or imported is a row of its own, with content that nobody else can change;
+// the host's images have no row, are seen by all, and are the installation's.
 import { PassThrough, Writable } from 'node:stream';
+import { type Principal, isAdministrator } from '../../kernel/authorize.ts';
 import type { Channel } from '../../kernel/channel.ts';
 import { DriverError, Fault } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
 import { pageOf } from '../../kernel/page.ts';
-import { type Preparation, type RowOf, service } from '../../kernel/service.ts';
+import { type Call, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
-import { instances } from '../instance/contract.ts';
+import { askAgain, findRow, hidden, hold, type ImageRow, imageController, inUse, ownNames, promising, statusOf, Turns, usersOf } from './claims.ts';
 import { images } from './contract.ts';
-import { fetchImage, type ImageObserved, imagePort, isReference, namesOf, normaliseReference } from './driver.ts';
+import { type ImageObserved, imagePort, isReference, namesOf, normaliseReference } from './driver.ts';
+import { migrations, uses } from './tables.ts';
 
-type ImageRow = RowOf<typeof images>;
+/** Begins the owner of what is being imported and has no name yet. */
+const IMPORT = 'import';
 
-/** `alpine` → `alpine:latest`, as every engine reads it. */
-export const withTag = (reference: string): string => (/[:@]/.test(reference.slice(reference.lastIndexOf('/') + 1)) ? reference : `${reference}:latest`);
+const hostId = (digest: string): string => `img-${digest.replace('sha256:', '').slice(0, 16)}`;
 
-const idOf = (digest: string): string => `img-${digest.replace('sha256:', '').slice(0, 16)}`;
+/** An id, whole or the beginning of one. */
+const ID = /^img-[0-9a-z]*$/;
 
-/** What `prepare` has removed from the backend, for the handler. */
-interface Removed {
-  removed?: { id: string; name: string };
+/** What `prepare` has seen of the host, for the handler. */
+interface Prepared {
+  hostImage?: { id: string; name: string; content: string };
+}
+
+/** The host's images are the installation's; a key or token never administers that. */
+const ownsHost = (principal: Principal): boolean =>
+  isAdministrator(principal) && (principal.credential === undefined || principal.credential.kind === 'session');
+
+function named(reference: string): string {
+  if (isReference(reference)) return normaliseReference(reference);
+  const message = 'use an image reference such as debian:trixie or ghcr.io/acme/app:1';
+  throw new Fault('invalid_input', `reference: ${message}`, { details: [{ path: 'reference', message }] });
 }
 
 export const imageService = service(images, (context) => {
   const driver = context.driver(imagePort);
+  const turns = new Turns();
+  const saying = new Map<string, string>();
 
-  /** The content as the backend has it; how far a pull or a deletion of it is, from the row. */
-  const view = (image: ImageObserved, row?: ImageRow) => ({
-    id: row?.id ?? idOf(image.digest),
-    name: row?.name ?? image.reference,
-    labels: row?.labels ?? {},
+  const view = (image: ImageObserved) => ({
+    id: hostId(image.digest),
+    name: image.reference,
+    labels: {},
     createdAt: new Date(image.createdAt).toISOString(),
-    updatedAt: new Date(row?.updatedAt ?? image.createdAt).toISOString(),
-    generation: row?.generation ?? 1,
-    ...(row?.operation === undefined ? {} : { operation: row.operation }),
-    state: (row?.state ?? 'available') as 'available',
-    ...(row?.reason === undefined ? {} : { reason: row.reason }),
+    updatedAt: new Date(image.createdAt).toISOString(),
+    generation: 1,
+    state: 'available' as const,
+    source: 'host' as const,
     references: image.references,
     digest: image.digest,
     sizeBytes: image.sizeBytes,
     architecture: image.architecture,
   });
 
-  const find = async (target: string): Promise<ImageObserved | undefined> => {
+  /** One of the host's, by any spelling of its name, id or the beginning of its id. */
+  const onHost = async (target: string): Promise<ImageObserved | undefined> => {
     if (target.startsWith('img-')) {
-      const found = (await driver.list()).filter((image) => idOf(image.digest).startsWith(target));
+      const found = (await driver.list()).filter((image) => hostId(image.digest).startsWith(target));
       if (found.length > 1) throw new Fault('conflict', `More than one image id begins with ${target}`, { hint: 'write more of the id' });
       if (found[0] !== undefined) return found[0];
     }
     return isReference(target) ? driver.inspect(target) : undefined;
   };
-  const missing = async (target: string): Promise<Fault> => notFound('image', target, namesOf(await driver.list()));
+  const own = (rows: Call<typeof images, unknown>['rows'] | { find(target: string): Promise<ImageRow | undefined> }, target: string) =>
+    isReference(target) ? findRow(rows, target) : rows.find(target);
+  const missing = async (target: string, tenantId: string): Promise<Fault> =>
+    notFound(
+      'image',
+      target.replace(/:latest$/, ''),
+      namesOf([...(await ownNames(context.db, tenantId)), ...(await driver.list()).flatMap(({ references }) => references)]),
+    );
 
   return {
+    migrations,
     needs: [imagePort],
+    spelling: (target) => (ID.test(target) || !isReference(target) ? target : normaliseReference(target)),
     prepare: {
       async delete(call) {
         const target = call.target as string;
-        const present = await find(target);
-        if (present !== undefined) {
-          const reference = isReference(target) && present.references.includes(withTag(target)) ? target : present.reference;
-          await driver.remove(reference).catch(async (error: unknown) => {
-            throw error instanceof DriverError && error.code === 'busy' ? await inUse(error, present, call) : error;
+        if ((await own(call.rows, target)) !== undefined) return;
+        const present = await onHost(target);
+        if (present === undefined) throw await missing(target, call.tenantId);
+        const name = isReference(target) && present.references.includes(normaliseReference(target)) ? normaliseReference(target) : present.reference;
+        if (!ownsHost(call.principal)) {
+          throw new Fault('forbidden', `${name} is an image of the host's, which only administrators of the installation delete`, {
+            details: { permission: 'image:delete' },
           });
-          Object.assign(call.input, { removed: { id: idOf(present.digest), name: withTag(reference) } } satisfies Removed);
-        } else if ((await call.client({ image: images }).image.get(target)).state === 'available') throw await missing(target);
+        }
+        Object.assign(call.input, { hostImage: { id: hostId(present.digest), name, content: present.content } } satisfies Prepared);
       },
     },
     handlers: {
       async list(call) {
-        const present = await driver.list();
         const rows: ImageRow[] = [];
         for (let cursor: string | undefined; ; ) {
           const page = await call.rows.list({ cursor });
@@ -76,56 +102,70 @@ export const imageService = service(images, (context) => {
           cursor = page.cursor;
           if (cursor === undefined) break;
         }
-        const byName = new Map(rows.map((row) => [normaliseReference(row.name), row]));
-        const shown = new Set<string>();
+        const taken = new Set(rows.map(({ name }) => name));
         // Each name by itself, as it is asked for and deleted; what content they share stands in `references`.
-        const items = present.flatMap((image) =>
-          image.references.map((reference): ReturnType<typeof view> | ReturnType<typeof asView> => {
-            const row = byName.get(reference);
-            if (row !== undefined) shown.add(row.id);
-            return view({ ...image, reference }, row);
-          }),
+        const host = (await driver.list()).flatMap((image) =>
+          image.references.filter((reference) => !taken.has(reference)).map((reference) => view({ ...image, reference })),
         );
-        for (const row of rows) if (!shown.has(row.id) && row.state !== 'available') items.push(asView(row));
-        return pageOf(items, ({ name, id }) => `${name} ${id}`, call.input) as never;
+        return pageOf([...rows.map(asView), ...host], ({ name, id }) => `${name} ${id}`, call.input) as never;
       },
       async get(call) {
-        const target = call.targetName;
-        const row = call.found ?? (await call.rows.find(withTag(target)));
-        const present = await find(row?.name ?? target);
-        if (present !== undefined) return view(present, row) as never;
-        if (row !== undefined && row.state !== 'available') return row;
-        throw await missing(target);
+        const row = call.found ?? (await own(call.rows, call.targetName));
+        if (row !== undefined) return row;
+        const present = await onHost(call.targetName);
+        if (present === undefined) throw await missing(call.targetName, call.tenantId);
+        return view(present) as never;
       },
       async pull(call) {
-        const name = withTag(call.input.reference);
-        const spec = { always: call.input.always };
+        const name = named(call.input.reference);
         const row = await call.rows.find(name);
-        if (row === undefined) return call.rows.insert({ name, spec });
-        return call.rows.report(await call.rows.update(row, { spec, always: true, message: `Image ${name} is asked for again` }), {
-          state: 'pending',
-          reason: null,
-        });
+        if (row === undefined) return call.rows.insert({ name, spec: { always: call.input.always }, status: { source: 'pulled' } });
+        return askAgain(call, row, call.input.always);
       },
       async delete(call) {
-        const row = call.found ?? (await call.rows.find(withTag(call.targetName)));
-        if (row !== undefined) return call.rows.delete(row);
-        const { removed } = call.input as Removed;
-        if (removed === undefined) throw await missing(call.targetName);
-        await call.event(removed, 'deleted', `Image ${removed.name} was deleted`);
-        const now = new Date(context.clock.now()).toISOString();
-        return { ...removed, labels: {}, createdAt: now, updatedAt: now, generation: 1, state: 'deleting' } as never;
+        const row = call.found ?? (await own(call.rows, call.targetName));
+        if (row !== undefined) {
+          const users = await usersOf(call.sql, call.tenantId, { imageId: row.id });
+          if (users.own.length > 0 && row.deletedAt === undefined) throw inUse(row.name, users);
+          return call.rows.delete(row);
+        }
+        const { hostImage } = call.input as Prepared;
+        if (hostImage === undefined) throw new Fault('not_found', `There is no image ${JSON.stringify(call.targetName)}`, { hint: 'cloud image list' });
+        const users = await usersOf(call.sql, call.tenantId, { content: hostImage.content });
+        if (users.own.length + users.others > 0) throw inUse(hostImage.name, users);
+        // A row for as long as it takes, so that a process that dies in the middle goes on with it.
+        return call.rows.delete(await call.rows.insert({ name: hostImage.name, spec: { host: true }, status: { source: 'host' }, state: 'deleting' }));
       },
       async import(call): Promise<Channel<never>> {
         const archive = new PassThrough();
         const stop = new AbortController();
-        const { reference, command } = call.input;
-        const result = driver
-          .import(reference, archive, { signal: AbortSignal.any([stop.signal, call.signal]), ...(command === undefined ? {} : { command }) })
-          .then((image) => view(image) as never)
-          .catch((error: unknown) => {
-            throw error instanceof DriverError && error.code === 'bad_spec' ? unfit(error) : error;
-          });
+        const { command } = call.input;
+        const name = named(call.input.reference);
+        if (name.includes('@')) {
+          const message = 'use a name and a tag; a digest is what the content has';
+          throw new Fault('invalid_input', `reference: ${message}`, { details: [{ path: 'reference', message }] });
+        }
+        const { image } = call.client({ image: images });
+        const bring = async () => {
+          // Kept under an owner of its own until it is all there: a broken upload touches nothing that has a name.
+          const owner = newId(IMPORT);
+          try {
+            const signal = AbortSignal.any([stop.signal, call.signal]);
+            const come = await driver.import(owner, archive, { signal, ...(command === undefined ? {} : { command }) });
+            signal.throwIfAborted();
+            const id = (await call.rows.find(name))?.id ?? newId('img');
+            return await turns.run(id, async () => {
+              await driver.keep(id, come.content);
+              const { content, digest, sizeBytes, architecture } = come;
+              return image.adopt({ id, reference: name, content, digest, sizeBytes, architecture });
+            });
+          } finally {
+            await driver.release(owner, []).catch((error: unknown) => context.log.warn({ owner, error: String(error) }, 'could not release an import'));
+          }
+        };
+        const result = bring().catch((error: unknown) => {
+          throw error instanceof DriverError && error.code === 'bad_spec' ? unfit(error) : error;
+        }) as Promise<never>;
         const output = new PassThrough();
         const error = new PassThrough();
         const end = () => {
@@ -157,43 +197,55 @@ export const imageService = service(images, (context) => {
           },
         };
       },
-    },
-    controller: {
-      async reconcile(row, { signal, progress, report }) {
-        // One that failed is over: a registry is asked again only when somebody asks.
-        if (row.observed >= row.generation) return;
-        const always = (row.spec as { always?: boolean }).always === true;
-        await fetchImage(driver, row.name, { signal, always, onProgress: ({ message, percent }) => progress(message, percent) });
-        await report({ state: 'available', reason: null });
+
+      async locate(call) {
+        const name = named(call.input.reference);
+        if (promising(await call.rows.find(name))) return {};
+        const present = await driver.inspect(name);
+        if (present !== undefined) return { hostContent: present.content };
+        // It would be fetched, which is no lesser thing for being done on the way.
+        const { ruling } = await context.access.rule(call.principal, call.tenantId, { permission: 'image:pull', source: call.source });
+        if (ruling.allowed) return {};
+        throw new Fault('forbidden', `${name} is not here, and ${call.principal.name ?? call.principal.id} may not image:pull`, {
+          details: { permission: 'image:pull' },
+          hint: 'cloud image list',
+        });
       },
-      async remove(row) {
-        await driver.remove(row.name);
+      hold: (call) => hold(call as never),
+      async coming(call) {
+        const use = await uses(call.sql).selectFrom('image_use').selectAll().where('instance_id', '=', call.input.instanceId).executeTakeFirst();
+        if (use === undefined || use.tenant !== call.tenantId) return {};
+        if (use.content !== null) return { content: use.content };
+        const row = use.image_id === null ? undefined : await call.rows.byId(use.image_id);
+        const imageId = row?.id;
+        if (row === undefined || row.state === 'error') {
+          return { imageId, asked: Number(use.asked), failure: row?.reason ?? 'The image was deleted' };
+        }
+        const said = saying.get(row.id);
+        return { imageId, progress: `waiting for the image ${row.name}${said === undefined ? '' : `: ${said}`}` };
       },
-      differing: async () => [],
-      concurrency: 3,
+      async release(call) {
+        const { instanceId } = call.input;
+        const use = await uses(call.sql).selectFrom('image_use').select(['image_id', 'tenant']).where('instance_id', '=', instanceId).executeTakeFirst();
+        if (use === undefined || use.tenant !== call.tenantId) return {};
+        await uses(call.sql).deleteFrom('image_use').where('instance_id', '=', instanceId).execute();
+        if (use.image_id !== null) call.changed(use.image_id);
+        return {};
+      },
+      async adopt(call) {
+        const { id, reference, ...come } = call.input;
+        const row = await call.rows.find(reference);
+        const status = statusOf(reference, come, 'imported');
+        await uses(call.sql).updateTable('image_use').set({ content: come.content }).where('image_id', '=', id).where('content', 'is', null).execute();
+        if (row === undefined) return call.rows.insert({ id, name: reference, spec: { always: false }, status, state: 'available' });
+        if (row.id !== id) throw new Fault('stale', `The image ${reference} changed at the same moment`, { hint: 'try again' });
+        const updated = await call.rows.update(row, { spec: { always: false }, always: true, message: `Image ${reference} was imported again` });
+        return call.rows.report(updated, { state: 'available', reason: null, status: status as object });
+      },
     },
+    controller: imageController(context, driver, turns, saying),
   };
 });
-
-/** The refusal by the names of the tenant's instances, where they are what uses it; a backend knows them by other names. */
-async function inUse(error: DriverError, image: ImageObserved, call: Pick<Preparation<typeof images, object>, 'client'>): Promise<Error> {
-  const { instance } = call.client({ instance: instances });
-  const users: string[] = [];
-  for (let cursor: string | undefined; ; ) {
-    const page = await instance.list({ cursor, limit: 1000 });
-    users.push(...page.items.filter((one) => image.references.includes(normaliseReference(one.image))).map(({ name }) => name));
-    cursor = page.cursor;
-    if (cursor === undefined) break;
-  }
-  const [first] = users;
-  if (first === undefined) return error;
-  const more = users.length > 5 ? ` and ${users.length - 5} others` : '';
-  return new Fault('conflict', `The image ${image.reference} is in use by instance ${users.slice(0, 5).join(', ')}${more}`, {
-    cause: error,
-    details: { usedBy: users.slice(0, 20).map((name) => ({ resource: 'instance', name })) },
-    hint: `cloud instance delete ${first}`,
-  });
-}
 
 /** What was sent is no image: the sender's mistake, and no state of ours. */
 const unfit = (error: DriverError): Fault =>
@@ -202,13 +254,18 @@ const unfit = (error: DriverError): Fault =>
     hint: error.hint ?? 'docker save busybox | cloud image import acme/busybox:1 --file -  # shows what fits',
   });
 
-const asView = (row: ImageRow) => ({
-  id: row.id,
-  name: row.name,
-  labels: row.labels,
-  createdAt: new Date(row.createdAt).toISOString(),
-  updatedAt: new Date(row.updatedAt).toISOString(),
-  generation: row.generation,
-  state: row.state,
-  ...(row.reason === undefined ? {} : { reason: row.reason }),
-});
+const asView = (row: ImageRow) => {
+  const { source, references, digest, sizeBytes, architecture } = row.status;
+  return {
+    id: row.id,
+    name: row.name,
+    labels: row.labels,
+    createdAt: new Date(row.createdAt).toISOString(),
+    updatedAt: new Date(row.updatedAt).toISOString(),
+    generation: row.generation,
+    ...(row.operation === undefined ? {} : { operation: row.operation }),
+    state: row.state,
+    ...(row.reason === undefined ? {} : { reason: row.reason }),
+    ...Object.fromEntries(Object.entries({ source, references, digest, sizeBytes, architecture }).filter(([, value]) => value !== undefined)),
+  };
+};

@@ -1,8 +1,10 @@
 // Makes instances so: waits for what they need, asks the driver, runs first boot, and restarts what died.
 import type { Kysely } from 'kysely';
+import type { z } from 'zod';
 import { DriverError, Fault } from '../../kernel/errors.ts';
 import { type Controller, type Reconciliation, type RowOf, type ServiceContext, Unsuccessful, Waiting } from '../../kernel/service.ts';
-import { fetchImage, imagePort } from '../image/driver.ts';
+import { images } from '../image/contract.ts';
+import { imagePort } from '../image/driver.ts';
 import { CATALOG } from '../instance-type/catalog.ts';
 import { sshKeys } from '../ssh-key/contract.ts';
 import { volumes } from '../volume/contract.ts';
@@ -37,16 +39,20 @@ interface HiddenStatus {
   made?: boolean;
 }
 
+/** What the image service has written down of the instance's image. */
+type Held = z.output<typeof images.operations.coming.output>;
+
 /** The status patch of a new wish: earlier ends no longer count. */
 export const FORGET_END = { endedAt: null, healing: null };
 
 const BOOT_POLL_MS = 300;
+const IMAGE_POLL_MS = 500;
 
 const hidden = (row: InstanceRow): HiddenSpec & HiddenStatus => ({ ...(row.spec as HiddenSpec), ...(row.status as HiddenStatus) });
 /** As JSON knows it: undefined takes a field away. */
 const patch = (status: HiddenStatus): object => Object.fromEntries(Object.entries(status).map(([key, value]) => [key, value ?? null]));
 
-function specOf(row: InstanceRow): InstanceSpec {
+function specOf(row: InstanceRow): Omit<InstanceSpec, 'content'> {
   const type = CATALOG.find((candidate) => candidate.name === row.spec.type);
   if (type === undefined) throw new DriverError('bad_spec', `There is no instance type ${row.spec.type}`);
   const { restartToken, stopTimeoutOnce } = hidden(row);
@@ -73,7 +79,9 @@ function specOf(row: InstanceRow): InstanceSpec {
 }
 
 export function instanceController(context: ServiceContext, driver: ComputeDriver): Controller<Instances> {
-  const images = context.driver(imagePort);
+  const store = context.driver(imagePort);
+  /** Instances whose image is on its way, by the image's id. */
+  const waiting = new Map<string, Set<string>>();
 
   /**
    * Throws Waiting until the VPC and the volumes are there; their changes wake this instance. One that is broken is a failure with its reason,
@@ -93,6 +101,29 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       if (state !== 'error') throw new Waiting(`waiting for the ${kind} ${name}${why}`, 1000);
       if (!stopping) throw new DriverError('failed', `The ${kind} ${name} is in error${why}`);
     }
+  }
+
+  /** What an instance that is not in the backend is to be made from. Throws Waiting while that is fetched. */
+  async function contentOf(row: InstanceRow, held: Held, { client, event }: Context): Promise<string> {
+    const { image } = client({ image: images });
+    const reference = row.spec.image;
+    const hold = async (gone?: string) => {
+      const { hostContent } = await image.locate({ reference });
+      await image.hold({ reference, instance: row.name, instanceId: row.id, generation: row.generation, hostContent, gone });
+      return image.coming({ instanceId: row.id });
+    };
+    let now = held;
+    if (held.content !== undefined && !(await store.has(held.content))) {
+      await event('image-lost', `The content of the image ${reference} is gone from this host; instance ${row.name} is made from what the name means now`);
+      now = await hold(held.content);
+    } else if (held.content === undefined && held.progress === undefined && (held.failure === undefined || (held.asked ?? 0) < row.generation)) {
+      now = await hold();
+    }
+    if (now.content !== undefined) return now.content;
+    if (now.failure !== undefined) throw new DriverError('bad_spec', now.failure, { hint: `cloud image pull ${reference}` });
+    const { imageId } = now;
+    if (imageId !== undefined) waiting.set(imageId, (waiting.get(imageId) ?? new Set()).add(row.id));
+    throw new Waiting(now.progress ?? `waiting for the image ${reference}`, IMAGE_POLL_MS);
   }
 
   /** Gives back the claims of volumes that the instance no longer has. */
@@ -187,6 +218,8 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       } catch (error) {
         throw error instanceof Fault ? new DriverError('bad_spec', error.message, { cause: error }) : error;
       }
+      // Asked before the look at the backend: what happens there between the look and the deed must be as little as can be.
+      const held: Held = await reconciliation.client({ image: images }).image.coming({ instanceId: row.id });
       let observed = await driver.inspect(row.id);
       const settled = row.observed >= row.generation;
       const { allowRestartAt, endedAt, made, applied = 0 } = hidden(row);
@@ -201,13 +234,14 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
           const boots = row.spec.userData !== undefined || row.spec.sshKeys.length > 0;
           await report({ status: { cloudInit: { status: boots ? 'pending' : 'none' }, ...patch({ made: undefined }) } });
         }
-        progress('looking for the image');
-        await fetchImage(images, row.spec.image, { signal, onProgress: ({ message, percent }) => progress(message, percent) });
       } else if (settled && spec.power === 'running' && !over && observed.power === 'stopped') {
         const next = await heal(row, observed, reconciliation);
         if (!next.start) return next.again;
         healed = next;
       }
+      // One that was made before it was written down what from has it in the backend.
+      const content = observed === undefined ? await contentOf(row, held, reconciliation) : held.content;
+      if (content !== undefined) spec = { ...spec, content };
       const before = observed?.startedAt;
       const mayRestart = (allowRestartAt ?? 0) > applied;
       const environment = await environmentOf(row, observed, spec, mayRestart, reconciliation);
@@ -251,13 +285,27 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       const { signal, client, progress } = reconciliation;
       progress('removing');
       await driver.remove(row.id, { signal, stopTimeout: Math.min(hidden(row).stopTimeoutOnce ?? row.spec.stopTimeout, row.spec.stopTimeout) });
+      await client({ image: images }).image.release({ instanceId: row.id });
       const ids = [...row.spec.volumes.map((mount) => mount.volumeId as string), ...(hidden(row).detaching ?? [])];
       await letGo(row, ids, reconciliation);
       await client({ vpc: vpcs }).vpc.releaseAddresses(row.spec.vpcId as string, { owner: row.id });
       await (context.db as unknown as Kysely<InstanceTables>).deleteFrom('instance_port').where('instance_id', '=', row.id).execute();
     },
 
-    watch: (wake, signal, onReady) => driver.watch(wake, signal, onReady),
+    async watch(wake, signal, onReady) {
+      const forget = context.onCommit(({ rows }) => {
+        for (const { resource, id, stateChanged } of rows) {
+          if (resource !== 'image' || !stateChanged) continue;
+          for (const instance of waiting.get(id) ?? []) wake(instance);
+          waiting.delete(id);
+        }
+      });
+      try {
+        await driver.watch(wake, signal, onReady);
+      } finally {
+        forget();
+      }
+    },
 
     async differing(rows) {
       const found = new Map((await driver.list()).map((instance) => [instance.id, instance]));

@@ -41,8 +41,10 @@ export interface InstanceSpec {
   name: string;
   /** Host name inside the instance, when it is not `name`. */
   hostname?: string;
-  /** Image reference, already present in the backend's image store (see ImageDriver.ensure). Cannot change over an instance's life: DriverError('bad_spec'). */
+  /** Image reference, as the user wrote it. Cannot change over an instance's life: DriverError('bad_spec'). */
   image: string;
+  /** What that meant when the instance was made (see ImageContent), present in the backend's image store. Without it: the host's image of that name. */
+  content?: string;
   /** Replaces the image's command; its entrypoint stays. */
   command: string[] | undefined;
   /** Replaces the image's entrypoint, and with it the image's command. */

@@ -50,7 +50,7 @@ test('a port has one owner: another instance, stopped or not, gets a conflict; a
   for (const published of [`${port}:80`, `0.0.0.0:${port}:80`]) {
     const fault = await faultOf(instance.create({ name: 'two', image: 'busybox', ports: ['90', published] }));
     expect(fault).toMatchObject({ code: 'conflict', details: [{ path: 'ports.1.hostPort' }] });
-    expect(fault.message).toContain('in use by another instance');
+    expect(fault.message).toContain('in use by the instance one');
   }
   await b.ready(instance.create({ name: 'udp', image: 'busybox', ports: [`${port}:80/udp`] }));
   await b.ended(instance.delete('one'));

@@ -54,7 +54,7 @@ export class PortChooser {
   }
 
   /** Replaces 0 by free ports, and refuses ports that another program of the host listens on. `own` are ports that the instance has already. */
-  async choose(ports: readonly PortMapping[], own: readonly PortMapping[] = []): Promise<PortMapping[]> {
+  async choose(tenantId: string, ports: readonly PortMapping[], own: readonly PortMapping[] = []): Promise<PortMapping[]> {
     const chosen: PortMapping[] = [];
     const left = [...own];
     for (const [index, port] of ports.entries()) {
@@ -68,12 +68,12 @@ export class PortChooser {
       if (kept >= 0) chosen.push(...left.splice(kept, 1));
       // Its own listener is no other program.
       else if (own.some((other) => same(other, port))) chosen.push(port);
-      else chosen.push(await this.#bound(port, index, [...own, ...chosen]));
+      else chosen.push(await this.#bound(tenantId, port, index, [...own, ...chosen]));
     }
     return chosen;
   }
 
-  async #bound(port: PortMapping, index: number, beside: readonly PortMapping[]): Promise<PortMapping> {
+  async #bound(tenantId: string, port: PortMapping, index: number, beside: readonly PortMapping[]): Promise<PortMapping> {
     try {
       for (let tries = 0; tries < MOST_TRIES; tries++) {
         const found = { ...port, hostPort: await bindOnce(port) };
@@ -88,15 +88,7 @@ export class PortChooser {
       const { code } = error as NodeJS.ErrnoException;
       const path = `ports.${index}.${code === 'EADDRNOTAVAIL' ? 'hostAddress' : 'hostPort'}`;
       if (code === 'EADDRINUSE') {
-        const ours = await this.#taken(port);
-        throw new Fault(
-          'conflict',
-          `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use ${ours ? 'by another instance' : 'on this host'}`,
-          {
-            hint: ours ? 'cloud instance list' : `ss -lnp 'sport = :${port.hostPort}'`,
-            details: [{ path, message: 'use another port, or 0 for a free one' }],
-          },
-        );
+        throw await portInUse(this.#db, tenantId, port, index);
       }
       if (code === 'EADDRNOTAVAIL') {
         throw new Fault('invalid_input', `${port.hostAddress} is not an address of this host`, {
@@ -130,6 +122,27 @@ export class PortChooser {
   }
 }
 
+/** Of what another tenant has a tenant learns no more than of any other program: that the port is not free. */
+async function portInUse(db: Kysely<InstanceTables>, tenantId: string, port: PortMapping, index: number): Promise<Fault> {
+  const found = await db
+    .selectFrom('instance_port')
+    .innerJoin('r_instance', 'r_instance.id', 'instance_port.instance_id')
+    .select(['r_instance.name', 'instance_port.host_address'])
+    .where('r_instance.tenant', '=', tenantId)
+    .where('host_port', '=', port.hostPort)
+    .where('protocol', '=', port.protocol)
+    .execute();
+  const own = found.find(({ host_address }) => clash(host_address, port.hostAddress));
+  return new Fault(
+    'conflict',
+    `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use ${own === undefined ? 'on this host' : `by the instance ${own.name}`}`,
+    {
+      hint: own === undefined ? `ss -lnp 'sport = :${port.hostPort}'` : `cloud instance get ${own.name}`,
+      details: [{ path: `ports.${index}.hostPort`, message: 'use another port, or 0 for a free one' }],
+    },
+  );
+}
+
 /** Refuses a list in which one port of the host stands twice; 0 stands for ports that are different anyway. */
 export function refuseTwice(ports: readonly PortMapping[]): void {
   for (const [index, port] of ports.entries()) {
@@ -141,16 +154,13 @@ export function refuseTwice(ports: readonly PortMapping[]): void {
 }
 
 /** Writes down who has which port, in the instance's transaction. Another instance's port is a `conflict`. */
-export async function reservePorts(sql: unknown, instanceId: string, ports: readonly PortMapping[]): Promise<void> {
+export async function reservePorts(sql: unknown, tenantId: string, instanceId: string, ports: readonly PortMapping[]): Promise<void> {
   const db = sql as Kysely<InstanceTables>;
   await db.deleteFrom('instance_port').where('instance_id', '=', instanceId).execute();
   for (const [index, port] of ports.entries()) {
     const others = await db.selectFrom('instance_port').selectAll().where('host_port', '=', port.hostPort).where('protocol', '=', port.protocol).execute();
     if (others.some((other) => clash(other.host_address, port.hostAddress))) {
-      throw new Fault('conflict', `Port ${port.hostPort}/${port.protocol} on ${port.hostAddress} is in use by another instance`, {
-        hint: 'cloud instance list',
-        details: [{ path: `ports.${index}.hostPort`, message: 'use another port, or 0 for a free one' }],
-      });
+      throw await portInUse(db, tenantId, port, index);
     }
     await db
       .insertInto('instance_port')

@@ -4,6 +4,7 @@ import { newId } from '../../kernel/ids.ts';
 import { nearest } from '../../kernel/near.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { waitFor } from '../../kernel/wait.ts';
+import { images } from '../image/contract.ts';
 import { CATALOG } from '../instance-type/catalog.ts';
 import { volumes } from '../volume/contract.ts';
 import { vpcs } from '../vpc/contract.ts';
@@ -20,6 +21,11 @@ export type InstanceRow = RowOf<typeof instances>;
 type InstanceCall<I = unknown> = Call<typeof instances, I>;
 
 const DEFAULT_VPC = 'default';
+/** What `prepare` has seen of the world, for the handler. */
+interface Prepared {
+  prepared: { hostContent: string | undefined; hostNetworks: string[] | undefined };
+}
+
 /** What a running instance cannot be given without a restart. */
 const NEEDS_RESTART = ['env', 'command', 'entrypoint', 'ports'] as const;
 
@@ -119,40 +125,36 @@ export const instanceService = service(instances, (context) => {
           'volume',
         );
         refuseTwice(input.ports);
-        input.ports = await ports.choose(input.ports);
-        if (input.vpc === undefined) {
-          const client = call.client({ vpc: vpcs });
-          try {
-            await client.vpc.get(DEFAULT_VPC);
-          } catch (error) {
-            if (!(error instanceof Fault) || error.code !== 'not_found') throw error;
-            await client.vpc.create({ name: DEFAULT_VPC, description: 'For instances that name no VPC' }).catch((second: unknown) => {
-              // Two first instances at once: the other one made it.
-              if (!(second instanceof Fault) || second.code !== 'conflict') throw second;
-            });
-          }
-          input.vpc = DEFAULT_VPC;
-        }
+        input.ports = await ports.choose(call.tenantId, input.ports);
+        const { image, vpc } = call.client({ image: images, vpc: vpcs });
+        const { hostContent } = await image.locate({ reference: input.image });
+        const hostNetworks = input.vpc === undefined ? (await vpc.survey({ name: DEFAULT_VPC })).hostNetworks : undefined;
+        Object.assign(input, { prepared: { hostContent, hostNetworks } } satisfies Prepared);
       },
       async update(call) {
         const wanted = call.input.ports;
         if (wanted === undefined || wanted === null) return;
         refuseTwice(wanted);
         const { instance } = call.client({ instance: instances });
-        call.input.ports = await ports.choose(wanted, (await instance.get(call.target as string)).ports);
+        call.input.ports = await ports.choose(call.tenantId, wanted, (await instance.get(call.target as string)).ports);
       },
     },
     handlers: {
       async create(call) {
-        const { name, labels, ...spec } = call.input;
+        const { name, labels, prepared, ...spec } = call.input as typeof call.input & Prepared & { vpcId?: string };
         const id = newId('inst');
         const size = sizeOf(spec.type, driver);
-        const { vpc, volume } = call.client({ vpc: vpcs, volume: volumes });
-        const { address } = await vpc.allocateAddress((spec as { vpcId?: string }).vpcId as string, { owner: id });
+        const { image, vpc, volume } = call.client({ image: images, vpc: vpcs, volume: volumes });
+        if (spec.vpc === undefined) {
+          const made = await vpc.provide({ name: DEFAULT_VPC, description: 'For instances that name no VPC', hostNetworks: prepared.hostNetworks ?? [] });
+          Object.assign(spec, { vpc: made.name, vpcId: made.id });
+        }
+        await image.hold({ reference: spec.image, instance: name, instanceId: id, generation: 1, hostContent: prepared.hostContent });
+        const { address } = await vpc.allocateAddress(spec.vpcId as string, { owner: id });
         for (const mount of spec.volumes) {
           await volume.claim(mount.volumeId as string, { instance: name, instanceId: id, path: mount.path, readOnly: mount.readOnly });
         }
-        await reservePorts(call.sql, id, spec.ports);
+        await reservePorts(call.sql, call.tenantId, id, spec.ports);
         const boots = spec.userData !== undefined || spec.sshKeys.length > 0;
         return call.rows.insert({
           id,
@@ -168,7 +170,7 @@ export const instanceService = service(instances, (context) => {
         const { labels, allowRestart, ...spec } = call.input as typeof call.input & Record<string, unknown>;
         const changed = NEEDS_RESTART.filter((key) => key in spec && JSON.stringify(spec[key] ?? undefined) !== JSON.stringify(row.spec[key]));
         const allowed = changed.length === 0 ? {} : restartAllowed(row, allowRestart, `A change of ${changed.join(', ')}`);
-        if (spec.ports !== undefined && spec.ports !== null) await reservePorts(call.sql, row.id, spec.ports);
+        if (spec.ports !== undefined && spec.ports !== null) await reservePorts(call.sql, call.tenantId, row.id, spec.ports);
         const uses = spec.env === undefined ? {} : await secretsIn(call, spec.env ?? {}, row);
         return call.rows.update(row, { labels, spec: { ...spec, ...allowed, ...uses } });
       },

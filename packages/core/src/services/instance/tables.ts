@@ -3,6 +3,7 @@ import { type Migration, statements } from '../../kernel/migrate.ts';
 
 export interface InstanceTables {
   instance_port: { instance_id: string; host_address: string; host_port: number; protocol: string };
+  r_instance: { id: string; tenant: string; name: string };
 }
 
 export const migrations: Migration[] = [

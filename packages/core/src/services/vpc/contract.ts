@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { action, contract, crud, resource } from '../../kernel/contract.ts';
+import { action, contract, crud, query, resource } from '../../kernel/contract.ts';
 
 export const cidrField = z
   .string()
@@ -33,6 +33,21 @@ export const vpcs = contract(vpc, {
         ['vpc create scratch', 'with a free network'],
       ],
     },
+  }),
+  // The VPC of those who name none: seen to before their transaction, made within it.
+  survey: query(vpc, {
+    summary: 'What the host uses, if the VPC is not there yet',
+    internal: true,
+    target: false,
+    input: { name: z.string() },
+    output: z.object({ hostNetworks: z.array(z.string()).optional() }),
+  }),
+  provide: action(vpc, {
+    summary: 'The VPC of that name, made if need be',
+    internal: true,
+    target: false,
+    input: { name: z.string(), description: z.string(), hostNetworks: z.array(z.string()) },
+    output: z.object({ id: z.string(), name: z.string() }),
   }),
   allocateAddress: action(vpc, {
     summary: 'Give an address of the VPC to an owner',

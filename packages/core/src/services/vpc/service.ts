@@ -1,5 +1,6 @@
 // VPCs: a network each, CIDRs that never overlap, and the addresses inside them.
 import type { Kysely } from 'kysely';
+import { isAdministrator } from '../../kernel/authorize.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import {
@@ -49,13 +50,14 @@ export const vpcService = service(vpcs, (context) => {
   const driver = context.driver(networkPort);
 
   /** Networks of all tenants share one host, so all count; only one's own are named. */
-  const others = async (call: Call<typeof vpcs, unknown>): Promise<{ cidr: Cidr; name: string }[]> => {
+  const others = async (call: Call<typeof vpcs, unknown>): Promise<{ cidr: Cidr; name: string | undefined }[]> => {
     const rows = await call.sql.selectFrom('r_vpc').select(['name', 'tenant', 'spec']).execute();
     return rows.map((row) => ({
       cidr: parseCidr((JSON.parse(row.spec) as { cidr: string }).cidr) as Cidr,
-      name: row.tenant === call.tenantId ? `the VPC ${row.name}` : 'another network of this host',
+      name: row.tenant === call.tenantId ? `the VPC ${row.name}` : undefined,
     }));
   };
+  const networks = (texts: readonly string[]): Cidr[] => texts.map(parseCidr).filter((cidr) => cidr !== undefined);
   const addresses = (call: Call<typeof vpcs, unknown>) => call.sql as unknown as Kysely<VpcTables>;
 
   const countAddresses = async (call: Call<typeof vpcs, unknown>, vpc: RowOf<typeof vpcs>): Promise<RowOf<typeof vpcs>> => {
@@ -67,46 +69,74 @@ export const vpcService = service(vpcs, (context) => {
     return call.rows.report(vpc, { status: { addressesUsed: Number(n) } });
   };
 
+  const make = async (
+    call: Call<typeof vpcs, unknown>,
+    { name, labels, cidr: wanted, ...spec }: { name: string; labels: Record<string, string>; cidr?: string | undefined; description?: string | undefined },
+    hostNetworks: readonly Cidr[],
+  ): Promise<RowOf<typeof vpcs>> => {
+    const ours = await others(call);
+    let cidr: Cidr;
+    if (wanted === undefined) {
+      const free = firstFree(POOL, POOL_PREFIX, [...ours.map((other) => other.cidr), ...hostNetworks]);
+      if (free === undefined)
+        throw new Fault('conflict', `No /${POOL_PREFIX} of 10.0.0.0/8 is free`, { hint: 'cloud vpc create <name> --cidr 192.168.0.0/24' });
+      cidr = free;
+    } else {
+      cidr = checked(wanted);
+      const clash = ours.find((other) => other.name !== undefined && overlap(other.cidr, cidr));
+      if (clash !== undefined) {
+        throw new Fault('conflict', `${wanted} overlaps ${formatCidr(clash.cidr)}, which is ${clash.name}`, {
+          details: [{ path: 'cidr', message: 'use a network that overlaps no other' }],
+        });
+      }
+      // Of another tenant's network, and of the host's own, a tenant learns that it is in the way and no more.
+      const host = hostNetworks.find((other) => overlap(other, cidr));
+      if (host !== undefined || ours.some((other) => overlap(other.cidr, cidr))) {
+        const which =
+          host !== undefined && isAdministrator(call.principal) ? `${formatCidr(host)}, which the host uses already` : 'a network that this host uses already';
+        throw new Fault('conflict', `${wanted} overlaps ${which}`, { details: [{ path: 'cidr', message: 'use a network that the host does not use' }] });
+      }
+    }
+    return call.rows.insert({
+      name,
+      labels,
+      spec: { ...spec, cidr: formatCidr(cidr) },
+      status: { gateway: formatAddress(cidr.base + 1), addressesUsed: 0, addressesTotal: sizeOf(cidr) - RESERVED_FIRST - RESERVED_LAST },
+    });
+  };
+
   return {
     migrations,
     needs: [networkPort],
     prepare: {
       async create(call) {
-        const reserved = (await driver.reserved()).map(parseCidr).filter((cidr) => cidr !== undefined);
-        Object.assign(call.input, { hostNetworks: reserved } satisfies Prepared);
+        Object.assign(call.input, { hostNetworks: networks(await driver.reserved()) } satisfies Prepared);
       },
     },
     handlers: {
       async create(call) {
-        const { name, labels, cidr: wanted, hostNetworks, ...spec } = call.input as typeof call.input & Prepared;
-        const ours = await others(call);
-        let cidr: Cidr;
-        if (wanted === undefined) {
-          const free = firstFree(POOL, POOL_PREFIX, [...ours.map((other) => other.cidr), ...hostNetworks]);
-          if (free === undefined)
-            throw new Fault('conflict', `No /${POOL_PREFIX} of 10.0.0.0/8 is free`, { hint: 'cloud vpc create <name> --cidr 192.168.0.0/24' });
-          cidr = free;
-        } else {
-          cidr = checked(wanted);
-          const clash = ours.find((other) => overlap(other.cidr, cidr));
-          if (clash !== undefined) {
-            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(clash.cidr)}, which is ${clash.name}`, {
-              details: [{ path: 'cidr', message: 'use a network that overlaps no other' }],
-            });
-          }
-          const host = hostNetworks.find((other) => overlap(other, cidr));
-          if (host !== undefined) {
-            throw new Fault('conflict', `${wanted} overlaps ${formatCidr(host)}, which the host uses already`, {
-              details: [{ path: 'cidr', message: 'use a network that the host does not use' }],
-            });
-          }
+        const { hostNetworks, ...input } = call.input as typeof call.input & Prepared;
+        return make(call, input, hostNetworks);
+      },
+
+      async survey(call) {
+        const { name } = call.input;
+        if ((await call.rows.find(name)) !== undefined) return {};
+        // It would be made, which is no lesser thing for being done on the way.
+        const { ruling } = await context.access.rule(call.principal, call.tenantId, { permission: 'vpc:create', target: name, source: call.source });
+        if (!ruling.allowed) {
+          throw new Fault('forbidden', `There is no VPC ${name} yet, and ${call.principal.name ?? call.principal.id} may not vpc:create; name a VPC`, {
+            details: { permission: 'vpc:create' },
+            hint: 'cloud vpc list',
+          });
         }
-        return call.rows.insert({
-          name,
-          labels,
-          spec: { ...spec, cidr: formatCidr(cidr) },
-          status: { gateway: formatAddress(cidr.base + 1), addressesUsed: 0, addressesTotal: sizeOf(cidr) - RESERVED_FIRST - RESERVED_LAST },
-        });
+        return { hostNetworks: await driver.reserved() };
+      },
+      async provide(call) {
+        const { name, description, hostNetworks } = call.input;
+        const there = await call.rows.find(name);
+        if (there?.deletedAt !== undefined) throw new Fault('conflict', `The VPC ${name} is being deleted`);
+        return there ?? (await make(call, { name, labels: {}, description }, networks(hostNetworks)));
       },
 
       async allocateAddress(call) {

@@ -40,8 +40,11 @@ test('overlap is refused: with one’s own by name, with another tenant’s with
   await b.cloud.vpc.create({ name: 'theirs', cidr: '10.2.0.0/16' }, { tenant: 'other' });
   expect((await faultOf(b.cloud.vpc.create({ name: 'n', cidr: '10.1.128.0/20' }))).message).toBe('10.1.128.0/20 overlaps 10.1.0.0/16, which is the VPC mine');
   const hidden = await faultOf(b.cloud.vpc.create({ name: 'n', cidr: '10.2.0.0/24' }));
-  expect(hidden.message).toBe('10.2.0.0/24 overlaps 10.2.0.0/16, which is another network of this host');
-  expect((await faultOf(b.cloud.vpc.create({ name: 'n', cidr: '192.168.0.0/16' }))).message).toContain('which the host uses already');
+  expect(hidden.message).toBe('10.2.0.0/24 overlaps a network that this host uses already');
+  expect((await faultOf(b.cloud.vpc.create({ name: 'n', cidr: '192.168.0.0/16' }))).message).toContain('192.168.5.0/24, which the host uses already');
+  const member = b.as({ id: 'usr-1', kind: 'user', tenantId: 'tnt-0000000000000000', roles: { 'tnt-0000000000000000': ['admin'] } });
+  const toMember = await faultOf(member.vpc.create({ name: 'n', cidr: '192.168.0.0/16' }));
+  expect(toMember.message).toBe('192.168.0.0/16 overlaps a network that this host uses already');
 });
 
 test('free networks overlap nothing, in any order of creation and deletion, also at once', async () => {
