@@ -1,6 +1,7 @@
 // The list of contracts, and all that a client needs: it loads without Node, a database or a driver.
 
 import type { Client } from './kernel/client.ts';
+import { audits } from './services/audit/contract.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
@@ -15,6 +16,7 @@ import { volumes } from './services/volume/contract.ts';
 import { vpcs } from './services/vpc/contract.ts';
 
 export const contracts = {
+  audit: audits,
   event: events,
   image: images,
   instance: instances,

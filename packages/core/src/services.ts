@@ -1,5 +1,6 @@
 // The list of implementations, in the order in which their schemas are made.
 import type { ServiceDefinition } from './kernel/service.ts';
+import { auditService } from './services/audit/service.ts';
 import { eventService } from './services/event/service.ts';
 import { imageService } from './services/image/service.ts';
 import { instanceService } from './services/instance/service.ts';
@@ -15,6 +16,7 @@ import { vpcService } from './services/vpc/service.ts';
 
 export const services: readonly ServiceDefinition[] = [
   systemService,
+  auditService,
   eventService,
   operationService,
   vpcService,
