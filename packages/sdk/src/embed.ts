@@ -1,6 +1,18 @@
 // The whole cloud in this process: the same client, over a core of one's own in place of a daemon.
 import { resolve } from 'node:path';
-import { type Answer, type Core, createCore, type DriverSet, type Invocation, type Log, localAdministrator, type Principal } from '@thecloud/core';
+import {
+  type Answer,
+  type Core,
+  createCore,
+  type DriverSet,
+  type Invocation,
+  type Log,
+  localAdministrator,
+  type MasterKeySource,
+  masterKeySource,
+  nextMasterKeySource,
+  type Principal,
+} from '@thecloud/core';
 import { type Channel, type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
 import { closedEarly, cloudOver, type Exchange } from './exchange.ts';
 
@@ -13,6 +25,8 @@ export interface EmbedOptions {
   log?: Log;
   /** False: the database is not synced to disk, which is faster and fit for throw-away data. Default true. */
   durable?: boolean;
+  /** Where the master key comes from. Default: as the environment says (`CLOUD_MASTER_KEY` and its like), else a file of the data directory. */
+  masterKey?: MasterKeySource;
 }
 
 /** Letting go of it stops its controllers and closes its data directory; instances keep running, if their backend keeps them. */
@@ -100,10 +114,12 @@ function givenUpBy(channel: Channel, signal: AbortSignal | undefined): Channel {
   };
 }
 
-export async function embed({ dataDir = defaultDataDir(process.env), driver, log, durable = true }: EmbedOptions = {}): Promise<Embedded> {
+export async function embed({ dataDir = defaultDataDir(process.env), driver, log, durable = true, masterKey }: EmbedOptions = {}): Promise<Embedded> {
   const core = await createCore({
     dataDir: resolve(dataDir),
     durable,
+    masterKey: masterKey ?? masterKeySource(process.env, { production: false }),
+    nextMasterKey: masterKey === undefined ? nextMasterKeySource(process.env) : undefined,
     ...(driver === undefined ? {} : { drivers: driver }),
     ...(log === undefined ? {} : { log }),
   });

@@ -99,6 +99,7 @@ describe('where it comes from', () => {
     expect(masterKeySource({ CLOUD_MASTER_KEY_NEXT: A }, { production: true })).toEqual(LOCAL);
     const refused = (environment: Record<string, string>) => () => masterKeySource(environment, { production: true });
     expect(refused({})).toThrowError(/Production needs a master key from outside/);
+    expect(refused({ CLOUD_MASTER_KEY_FILE: 'key' })).toThrowError(/CLOUD_MASTER_KEY_FILE has to be an absolute path/);
     expect(refused({ CLOUD_MASTER_KEY: A, CLOUD_MASTER_KEY_FILE: '/k' })).toThrowError(/CLOUD_MASTER_KEY and CLOUD_MASTER_KEY_FILE are set/);
     for (const command of ['[]', '[1]', '[""]', '["a"', ' ']) {
       expect(refused({ CLOUD_MASTER_KEY_COMMAND: command })).toThrowError(/CLOUD_MASTER_KEY_COMMAND is no program/);

@@ -2,7 +2,7 @@
 // Nothing here puts a key, or what a key might have been, into an error.
 import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { Fault } from './errors.ts';
 import { removeWhole, writeWhole } from './files.ts';
 
@@ -54,7 +54,11 @@ function outsideSource(environment: Environment, variable: string): OutsideSourc
   const given = [value && variable, path && `${variable}_FILE`, command && `${variable}_COMMAND`].filter((name) => name);
   if (given.length > 1) throw new Fault('invalid_input', `There is more than one master key: ${given.join(' and ')} are set`, { hint: `unset ${given[1]}` });
   if (value) return { kind: 'value', value };
-  if (path) return { kind: 'file', path };
+  if (path) {
+    // A daemon in the background works in another directory than whoever starts it.
+    if (!isAbsolute(path)) throw new Fault('invalid_input', `${variable}_FILE has to be an absolute path`, { hint: `${variable}_FILE=$PWD/${path}` });
+    return { kind: 'file', path };
+  }
   if (command) return { kind: 'command', command: wordsOf(command, `${variable}_COMMAND`) };
   return undefined;
 }
