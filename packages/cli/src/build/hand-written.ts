@@ -68,6 +68,28 @@ export const handWritten: readonly HandWritten[] = [
       },
       { name: 'listen', type: 'string', description: 'Listen on this TCP address too, with a token', example: '127.0.0.1:7070' },
       { name: 'allow-remote', type: 'boolean', description: 'Allow --listen on an address that other machines can reach' },
+      {
+        name: 'allowed-host',
+        type: 'string',
+        many: true,
+        description: 'Another name by which it is called over TCP, besides localhost and its address',
+        example: 'cloud.example.com',
+      },
+      { name: 'allowed-origin', type: 'string', many: true, description: 'Origin whose web pages may call', example: 'https://app.example.com' },
+      {
+        name: 'trusted-proxy',
+        type: 'string',
+        many: true,
+        description: 'Address or block of proxies whose X-Forwarded-For is believed',
+        example: '10.0.0.0/8',
+      },
+      { name: 'rate-limit', type: 'integer', minimum: 0, description: 'Calls a second of one user or account over TCP; 0 for no limit; 200 when absent' },
+      { name: 'max-connections', type: 'integer', minimum: 1, description: 'Open connections over TCP; one address may have half; 1024 when absent' },
+      {
+        name: 'production',
+        type: 'boolean',
+        description: 'Refuse to keep the master key beside the data: it comes from CLOUD_MASTER_KEY, CLOUD_MASTER_KEY_FILE or CLOUD_MASTER_KEY_COMMAND',
+      },
       dataDir,
     ],
     examples: [

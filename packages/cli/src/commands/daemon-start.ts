@@ -54,10 +54,19 @@ async function soonAnswers(settings: Settings): Promise<boolean> {
   return false;
 }
 
+/** Of TCP, and told as they are to the daemon's process, which checks them. */
+const ONLY_TCP = ['allow-remote', 'allowed-host', 'allowed-origin', 'trusted-proxy', 'rate-limit', 'max-connections'];
+
 function checkFlags(words: Words): void {
-  if (isSet(words, 'allow-remote') && flag(words, 'listen') === undefined)
-    throw new Fault('invalid_input', '--allow-remote says something only together with --listen');
+  if (flag(words, 'listen') !== undefined) return;
+  const lonely = ONLY_TCP.find((name) => words.flags.has(name));
+  if (lonely !== undefined) throw new Fault('invalid_input', `--${lonely} says something only together with --listen`);
 }
+
+const numberOf = (words: Words, name: string): number | undefined => {
+  const text = flag(words, name);
+  return text === undefined ? undefined : Number(text);
+};
 
 function driverFrom(name: string): DriverName {
   const found = DRIVERS.find((one) => one === name);
@@ -73,6 +82,12 @@ async function foreground(words: Words, settings: Settings, driver: DriverName):
     dataDir: settings.dataDir,
     driver,
     insecureListen: isSet(words, 'allow-remote'),
+    allowedHosts: words.flags.get('allowed-host'),
+    allowedOrigins: words.flags.get('allowed-origin'),
+    trustedProxies: words.flags.get('trusted-proxy'),
+    rateLimit: numberOf(words, 'rate-limit'),
+    maxConnections: numberOf(words, 'max-connections'),
+    production: isSet(words, 'production'),
     ...(listen === undefined ? {} : { listen }),
     // For eyes as `daemon logs` shows it; for programs as it is kept.
     ...(process.stderr.isTTY ? { log: createLog({ write: (line) => err(`${logLine(line.trimEnd())}\n`) }) } : {}),
@@ -113,9 +128,12 @@ async function background(words: Words, settings: Settings, driver: DriverName):
       '--log-file',
       logFile,
       ...(listen === undefined ? [] : ['--listen', listen]),
-      ...(isSet(words, 'allow-remote') ? ['--allow-remote'] : []),
+      ...['allow-remote', 'production'].filter((name) => isSet(words, name)).map((name) => `--${name}`),
+      ...['allowed-host', 'allowed-origin', 'trusted-proxy', 'rate-limit', 'max-connections'].flatMap((name) =>
+        (words.flags.get(name) ?? []).map((value) => `--${name}=${value}`),
+      ),
     ],
-    // A crash before the log is open writes to the log's file too.
+    // The environment goes along, and with it the master key, which the daemon removes from its own. A crash before the log is open writes to the log's file too.
     { detached: true, stdio: ['ignore', 'pipe', log], cwd: '/' },
   );
   closeSync(log);
