@@ -170,7 +170,8 @@ describe('settings', () => {
       expect(await output([])).toBe('web\n');
       expect(JSON.parse(await output([], { CLOUD_OUTPUT: 'json' }))).toMatchObject({ items: [{ name: 'web' }] });
       expect(await output(['--output', 'yaml'], { CLOUD_OUTPUT: 'json' })).toMatch(/^items:\n/);
-      expect((await cloud.run(['config', 'list', '-o', 'json'])).stdout).toContain('"source": "config"');
+      expect((await cloud.run(['config', 'list'])).stdout).toMatch(/^output +name +config /m);
+      expect((await cloud.run(['config', 'list', '-o', 'json'])).stdout).toContain('"source": "flag"');
       expect(statSync(join(cloud.folder, '.config', 'thecloud', 'config.json')).mode & 0o777).toBe(0o600);
     } finally {
       await cloud.run(['config', 'unset', 'output']);

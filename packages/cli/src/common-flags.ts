@@ -19,7 +19,7 @@ export const COMMON: Readonly<Record<string, Flag>> = {
   context: { name: 'context', type: 'string', ref: 'context', description: 'Use this context (`cloud context list`)' },
   quiet: { name: 'quiet', char: 'q', type: 'boolean', description: 'No progress and no notes, only the answer' },
   socket: { name: 'socket', type: 'string', description: "The daemon's Unix socket" },
-  url: { name: 'url', type: 'string', description: "The daemon's address, such as http://127.0.0.1:7070 or https://cloud.example.com" },
+  url: { name: 'url', type: 'string', description: "The daemon's address, http://… or https://…" },
   verbose: { name: 'verbose', type: 'boolean', description: 'Show each request on standard error' },
   help: { name: 'help', char: 'h', type: 'boolean', description: 'Show this help' },
 };

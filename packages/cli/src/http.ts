@@ -147,6 +147,9 @@ class Reader {
   }
 }
 
+/** Hosts that are this machine. */
+export const LOOPBACK = /^(?:localhost|127\.[\d.]+|::1)$/;
+
 export const describeEndpoint = (endpoint: Endpoint): string => ('socket' in endpoint ? endpoint.socket : endpoint.url);
 
 /** A connection that never came about, in words. */
@@ -157,7 +160,10 @@ export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): F
     case 'ECONNREFUSED':
       return 'socket' in endpoint
         ? new Fault('unavailable', `The daemon is not running (nobody answers at ${where})`, { hint: 'cloud daemon start', cause: error })
-        : new Fault('unavailable', `Nobody answers at ${where}`, { hint: 'cloud daemon start --listen 127.0.0.1:7070', cause: error });
+        : new Fault('unavailable', `Nobody answers at ${where}`, {
+            hint: LOOPBACK.test(endpoint.host) && !endpoint.secure ? 'cloud daemon start --listen 127.0.0.1:7070' : 'cloud context list',
+            cause: error,
+          });
     case 'EACCES':
     case 'EPERM':
       return new Fault('unavailable', `You may not open ${where}: the daemon belongs to another user`, { hint: `ls -l ${where}`, cause: error });
@@ -185,7 +191,10 @@ export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): F
       });
     default:
   }
-  return new Fault('unavailable', `${where} cannot be reached: ${error.message}`, { hint: 'cloud daemon status', cause: error });
+  return new Fault('unavailable', `${where} cannot be reached: ${error.message}`, {
+    hint: 'socket' in endpoint ? 'cloud daemon status' : 'cloud context list',
+    cause: error,
+  });
 }
 
 const hostOf = (url: string): string => {

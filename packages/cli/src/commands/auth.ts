@@ -5,6 +5,7 @@ import { askLine, askNewSecret, askSecret, someoneIsThere } from '../ask.ts';
 import { colours, EXIT, err, out, paint, usage } from '../base.ts';
 import { type Context, DEFAULT_CONTEXT, readContexts } from '../contexts.ts';
 import { type Credential, endpointName, readCredentials, Session, type SessionAnswer, tokensFrom, type Who, writeCredential } from '../credentials.ts';
+import { LOOPBACK } from '../http.ts';
 import { inputOf } from '../input.ts';
 import { printOne, structured } from '../print/index.ts';
 import { printable } from '../print/printable.ts';
@@ -148,7 +149,7 @@ async function asked(name: string, ask: (what: string) => Promise<string>, what 
 
 /** http:// to another machine shows the password to everything between. */
 function warnOpenly({ endpoint, quiet }: Settings): void {
-  if (quiet || !('url' in endpoint) || endpoint.secure || /^(?:localhost|127\.|::1$)/.test(endpoint.host)) return;
+  if (quiet || !('url' in endpoint) || endpoint.secure || LOOPBACK.test(endpoint.host)) return;
   err(`${endpoint.url} is not encrypted: whoever is between can read the password. Use https:// or a tunnel.\n`);
 }
 

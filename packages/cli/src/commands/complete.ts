@@ -98,6 +98,7 @@ async function inCommand(command: Command, before: readonly string[], current: s
     return names.some(([name]) => name.startsWith(current)) ? names : FILES;
   }
   if (positional.field === 'action') return actions();
+  if (command.id === 'tenant-member add') return liveNames('user', words);
   if (positional.ref === undefined) return [];
   return (await liveNames(positional.ref, words)).filter(([name]) => !positionals.includes(name));
 }

@@ -35,7 +35,7 @@ async function info(words: Words, settings: Settings): Promise<number> {
     return EXIT.done;
   }
   if (output === 'name') {
-    out(`${value.installation}\n`);
+    if (value.installation !== undefined) out(`${value.installation}\n`);
     return EXIT.done;
   }
   const facts = [
@@ -46,9 +46,10 @@ async function info(words: Words, settings: Settings): Promise<number> {
     ['Principal', value.principal],
     ['Context', settings.context ?? 'default'],
     ['Node', value.node],
-    ['Started', localTime(value.startedAt)],
+    ['Started', value.startedAt === undefined ? undefined : localTime(value.startedAt)],
   ] as const;
-  out(facts.map(([name, text]) => `${pad(`${name}:`, 13)}  ${text}\n`).join(''));
+  // What only administrators of the installation are told is left out for others.
+  out(facts.map(([name, text]) => (text === undefined ? '' : `${pad(`${name}:`, 13)}  ${text}\n`)).join(''));
   const colour = colours(process.stdout);
   const names = Math.max(0, ...value.drivers.flatMap(({ features }) => features.map(({ name }) => width(name))));
   for (const { port, driver, version, features } of value.drivers) {
