@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Principal } from '../../kernel/authorize.ts';
+import { type Principal, systemPrincipal } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import type { Log } from '../../kernel/log.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
@@ -293,4 +293,14 @@ test('references', () => {
   for (const text of ['@secret:', '@secret:#1', '@secret:x#', '@secret:x#0', '@secret:x#1.5', '@secret:x#one', '@secret:a b'])
     expect(secretReference(text)).toBeTypeOf('string');
   expect([literalText('@@secret:x'), literalText('@@secret'), literalText('x')]).toEqual(['@secret:x', '@@secret', 'x']);
+});
+
+test('the system sees all of a tenant, to take it down', async () => {
+  await using b = await bench();
+  await b.as(ann).secret.create({ name: 'private', value: 'v', private: true });
+  const system = b.as(systemPrincipal(TENANT)).secret;
+  const { items } = await system.list();
+  expect(items).toMatchObject([{ name: 'private', value: '[REDACTED]' }]);
+  for (const { id } of items) await system.delete(id);
+  expect((await b.as(ann).secret.list()).items).toEqual([]);
 });
