@@ -3,21 +3,45 @@ import type { Readable, Writable } from 'node:stream';
 import { CHANNEL_PROTOCOL, type Channel, type ChannelFrame, Fault, frame, PIPE, type Request } from '@thecloud/core/contracts';
 import type { RawData, WebSocket } from 'ws';
 import { closedEarly } from './exchange.ts';
-import { faultOfAnswer, nameOf, type Place, prepare, textOf, unreachable } from './http.ts';
+import { faultOfAnswer, nameOf, type Place, type Prepared, prepare, refusesToken, textOf, unreachable } from './http.ts';
 
 const FRAME_BYTES = 64 * 1024;
 const MESSAGE_LIMIT = 1024 * 1024;
 
 async function connectSocket(place: Place, request: Request): Promise<WebSocket> {
-  const [{ WebSocket }, net] = await Promise.all([import('ws'), import('node:net')]);
-  const { path, headers } = prepare(place, request);
+  const prepared = prepare(place, request);
   const { signal } = request.options;
+  signal?.throwIfAborted();
+  const token = await place.bearer?.get(signal);
+  try {
+    return await upgrade(place, prepared, token, signal);
+  } catch (error) {
+    if (!(error instanceof TokenRefused) || token === undefined) throw error instanceof TokenRefused ? error.fault : error;
+    const another = await place.bearer?.renew(token, signal);
+    if (another === undefined) throw error.fault;
+    return upgrade(place, prepared, another, signal).catch((again: unknown) => {
+      throw again instanceof TokenRefused ? again.fault : again;
+    });
+  }
+}
+
+class TokenRefused extends Error {
+  readonly fault: Fault;
+  constructor(fault: Fault) {
+    super(fault.message);
+    this.fault = fault;
+  }
+}
+
+/** Rejects with TokenRefused when another token may do. */
+async function upgrade(place: Place, { path, headers }: Prepared, token: string | undefined, signal: AbortSignal | undefined): Promise<WebSocket> {
+  const [{ WebSocket }, net] = await Promise.all([import('ws'), import('node:net')]);
   signal?.throwIfAborted();
   const { accept: _, ...rest } = headers;
   const origin = place.url === undefined ? 'ws://localhost' : place.url.origin.replace(/^http/, 'ws');
   const { socketPath } = place;
   const socket = new WebSocket(`${origin}${path}`, CHANNEL_PROTOCOL, {
-    headers: rest,
+    headers: token === undefined ? rest : { ...rest, authorization: `Bearer ${token}` },
     perMessageDeflate: false,
     maxPayload: MESSAGE_LIMIT,
     ...(socketPath === undefined ? {} : { createConnection: () => net.connect(socketPath) }),
@@ -37,7 +61,10 @@ async function connectSocket(place: Place, request: Request): Promise<WebSocket>
     socket.on('error', (error) => settle(() => reject(signal?.aborted ? signal.reason : unreachable(place, error))));
     socket.once('unexpected-response', (_request, response) => {
       textOf(response).then(
-        (text) => settle(() => reject(faultOfAnswer(place, response.statusCode ?? 0, text))),
+        (text) => {
+          const fault = faultOfAnswer(place, response.statusCode ?? 0, text);
+          settle(() => reject(refusesToken(response) ? new TokenRefused(fault) : fault));
+        },
         (error: NodeJS.ErrnoException) => settle(() => reject(unreachable(place, error))),
       );
     });

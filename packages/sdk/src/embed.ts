@@ -11,6 +11,7 @@ import {
   type MasterKeySource,
   masterKeySource,
   nextMasterKeySource,
+  type OutsideSource,
   type Principal,
 } from '@thecloud/core';
 import { type Channel, type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
@@ -23,24 +24,52 @@ export interface EmbedOptions {
   driver?: 'docker' | 'memory' | DriverSet;
   /** Nothing is logged when absent. */
   log?: Log;
+  /** Who calls: a principal as it is, or the id or e-mail address of one in the directory, who may then do what they may do. Default: the local administrator. */
+  as?: Principal | string;
+  /** Name or id of the tenant that calls act in. Default: the principal's own. */
+  tenant?: string;
   /** False: the database is not synced to disk, which is faster and fit for throw-away data. Default true. */
   durable?: boolean;
   /** Where the master key comes from. Default: as the environment says (`CLOUD_MASTER_KEY` and its like), else a file of the data directory. */
   masterKey?: MasterKeySource;
+  /** Together with `masterKey`: what to rotate to before anything else is done. */
+  nextMasterKey?: OutsideSource;
 }
 
 /** Letting go of it stops its controllers and closes its data directory; instances keep running, if their backend keeps them. */
-export type Embedded = Cloud & AsyncDisposable & { close(): Promise<void>; readonly dataDir: string };
+export type Embedded = Cloud & AsyncDisposable & ActingAs & { close(): Promise<void>; readonly dataDir: string };
+
+export interface ActingAs {
+  /**
+   * The same cloud as somebody else sees it; it ends with this one. Of a principal in the directory the id or e-mail address is enough:
+   * it is looked up at the first call, which is `not_found` when there is none.
+   */
+  as(who: Principal | string, options?: { tenant?: string }): Cloud;
+}
+
+/** Where calls act that name no tenant. */
+export interface Acting {
+  tenant?: string | undefined;
+}
 
 /** Calls a core as this principal. Answers are copies, so that a caller may change what it got. */
-export function coreExchange(core: Core, principal: Principal): Exchange {
-  const invocationOf = ({ service, operation, target, input, options }: Request, signal: AbortSignal | undefined): Invocation => ({
+export function coreExchange(core: Core, who: Principal | string, { tenant }: Acting = {}): Exchange {
+  let found: Promise<Principal> | undefined;
+  const principalOf = (): Principal | Promise<Principal> => {
+    if (typeof who !== 'string') return who;
+    found ??= core.principal(who).catch((error: unknown) => {
+      found = undefined; // whoever is made later is found later
+      throw error;
+    });
+    return found;
+  };
+  const invocationOf = async ({ service, operation, target, input, options }: Request, signal: AbortSignal | undefined): Promise<Invocation> => ({
     service,
     operation,
     target,
     input,
-    principal,
-    tenant: options.tenant,
+    principal: await principalOf(),
+    tenant: options.tenant ?? tenant,
     ifMatch: options.ifMatch,
     idempotencyKey: options.idempotencyKey,
     source: 'embedded',
@@ -51,7 +80,7 @@ export function coreExchange(core: Core, principal: Principal): Exchange {
     signal?.throwIfAborted();
     // A write that was accepted is done, whoever still waits for it; over a socket it is the same.
     try {
-      return await core.invoke(invocationOf(request, signal));
+      return await core.invoke(await invocationOf(request, signal));
     } catch (error) {
       throw signal?.aborted ? signal.reason : error;
     }
@@ -68,7 +97,7 @@ export function coreExchange(core: Core, principal: Principal): Exchange {
       const ended = new AbortController();
       const both = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
       try {
-        for await (const item of await core.stream(invocationOf(request, both))) yield structuredClone(item);
+        for await (const item of await core.stream(await invocationOf(request, both))) yield structuredClone(item);
         signal?.throwIfAborted();
       } finally {
         ended.abort();
@@ -77,7 +106,7 @@ export function coreExchange(core: Core, principal: Principal): Exchange {
     channel: async (request) => {
       const { signal } = request.options;
       signal?.throwIfAborted();
-      return givenUpBy(await core.channel(invocationOf(request, signal)), signal);
+      return givenUpBy(await core.channel(await invocationOf(request, signal)), signal);
     },
   };
 }
@@ -114,15 +143,29 @@ function givenUpBy(channel: Channel, signal: AbortSignal | undefined): Channel {
   };
 }
 
-export async function embed({ dataDir = defaultDataDir(process.env), driver, log, durable = true, masterKey }: EmbedOptions = {}): Promise<Embedded> {
+/** A cloud of one's own, as one of those who may use it. */
+export const actingAs = (core: Core, who: Principal | string, acting: Acting): Cloud & ActingAs => ({
+  ...cloudOver(coreExchange(core, who, acting)),
+  as: (other, options) => cloudOver(coreExchange(core, other, options)),
+});
+
+/** Rejects with `not_found` when `as` names nobody. */
+export async function embed(options: EmbedOptions = {}): Promise<Embedded> {
+  const { dataDir = defaultDataDir(process.env), driver, log, masterKey, nextMasterKey, durable = true, as = localAdministrator, tenant } = options;
   const core = await createCore({
     dataDir: resolve(dataDir),
     durable,
     masterKey: masterKey ?? masterKeySource(process.env, { production: false }),
-    nextMasterKey: masterKey === undefined ? nextMasterKeySource(process.env) : undefined,
+    nextMasterKey: masterKey === undefined ? nextMasterKeySource(process.env) : nextMasterKey,
     ...(driver === undefined ? {} : { drivers: driver }),
     ...(log === undefined ? {} : { log }),
   });
   const close = () => core.close();
-  return { ...cloudOver(coreExchange(core, localAdministrator)), dataDir: core.dataDir, close, [Symbol.asyncDispose]: close };
+  try {
+    const principal = typeof as === 'string' ? await core.principal(as) : as;
+    return { ...actingAs(core, principal, { tenant }), dataDir: core.dataDir, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }

@@ -3,18 +3,22 @@ import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from 'node
 import { ERRORS, type ErrorBody, encodeQuery, Fault, HEADER, type Request, routeOf } from '@thecloud/core/contracts';
 import { parseEvents } from './events.ts';
 import { contractOf, type Exchange, type Reply } from './exchange.ts';
+import type { Bearer } from './session.ts';
 
 export interface Place {
   /** Either this … */
   socketPath?: string | undefined;
   /** … or that: origin and perhaps a path before `/v1`. */
   url?: URL | undefined;
-  token?: string | undefined;
+  /** Goes along with every call but those that anybody may make. */
+  bearer?: Bearer | undefined;
   tenant?: string | undefined;
 }
 
-/** A request that is ready to go; its query is part of the path. */
+/** A request that is ready to go but for who sends it; its query is part of the path. */
 export interface Prepared {
+  /** Whether it says who sends it. */
+  signed: boolean;
   method: string;
   path: string;
   headers: Record<string, string>;
@@ -33,11 +37,11 @@ export function prepare(place: Place, request: Request): Prepared {
   const tenant = options.tenant ?? place.tenant;
   const body = route.query ? undefined : JSON.stringify(request.input);
   return {
+    signed: operation.access !== 'anonymous',
     method: route.method,
     path: `${place.url?.pathname.replace(/\/$/, '') ?? ''}${path}${query === '' ? '' : `?${query}`}`,
     headers: {
       accept: operation.kind === 'stream' ? 'text/event-stream' : 'application/json',
-      ...(place.token === undefined ? {} : { authorization: `Bearer ${place.token}` }),
       ...(tenant === undefined ? {} : { [HEADER.tenant]: tenant }),
       ...(options.ifMatch === undefined ? {} : { [HEADER.ifMatch]: `"${options.ifMatch}"` }),
       ...(operation.kind === 'write' ? { [HEADER.idempotencyKey]: options.idempotencyKey ?? crypto.randomUUID() } : {}),
@@ -77,6 +81,31 @@ export async function textOf(response: AsyncIterable<Uint8Array>): Promise<strin
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** Whether an answer says that the token was refused (RFC 6750 §3.1): then nothing was done, and another token may do. */
+export const refusesToken = ({ statusCode, headers }: IncomingMessage): boolean =>
+  statusCode === 401 && /\berror="?invalid_token\b/.test(headers['www-authenticate'] ?? '');
+
+/**
+ * Sends a request with the token, and with another when that one was refused. Of the refused request nothing was done, so even a write is still one write.
+ * `send` resolves with the answer, whatever its status.
+ */
+export async function signed(
+  { bearer }: Place,
+  prepared: Prepared,
+  signal: AbortSignal | undefined,
+  send: (headers: Record<string, string>) => Promise<IncomingMessage>,
+): Promise<IncomingMessage> {
+  const token = prepared.signed ? await bearer?.get(signal) : undefined;
+  if (bearer === undefined || token === undefined) return send(prepared.headers);
+  const withToken = (text: string) => send({ ...prepared.headers, authorization: `Bearer ${text}` });
+  const response = await withToken(token);
+  if (!refusesToken(response)) return response;
+  const another = await bearer.renew(token, signal);
+  if (another === undefined) return response;
+  response.resume(); // so that its connection can be used again
+  return withToken(another);
+}
+
 /** The Fault that an answer of status 400 and more carries. */
 export function faultOfAnswer(place: Place, status: number, text: string): Fault {
   try {
@@ -91,6 +120,14 @@ export function faultOfAnswer(place: Place, status: number, text: string): Fault
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
+/** Whoever is to wait longer for a limit is told at once. */
+const LONGEST_LIMIT_MS = 15_000;
+
+/** What a limit asks for, in milliseconds. */
+function askedPause({ code, details }: Fault): number {
+  const { retryAfter } = (code === 'rate_limited' ? (details ?? {}) : {}) as { retryAfter?: unknown };
+  return typeof retryAfter === 'number' && retryAfter > 0 ? retryAfter * 1000 : 0;
+}
 
 /** Whether the very same request may be sent again. A `timeout` may too, but only the caller knows whether to wait on. */
 const again = (fault: unknown): fault is Fault =>
@@ -107,7 +144,10 @@ export function httpExchange(place: Place): { exchange: Omit<Exchange, 'channel'
   let agent: Agent | undefined;
   let closed = false;
 
-  async function open(prepared: Prepared, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+  const open = (prepared: Prepared, signal: AbortSignal | undefined): Promise<IncomingMessage> =>
+    signed(place, prepared, signal, (headers) => send({ ...prepared, headers }, signal));
+
+  async function send(prepared: Prepared, signal: AbortSignal | undefined): Promise<IncomingMessage> {
     const secure = place.url?.protocol === 'https:';
     const http: typeof import('node:http') = secure ? ((await import('node:https')) as unknown as typeof import('node:http')) : await import('node:http');
     if (closed) throw new Fault('unavailable', 'This connection was closed');
@@ -137,7 +177,10 @@ export function httpExchange(place: Place): { exchange: Omit<Exchange, 'channel'
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         if (count === ATTEMPTS || closed || !again(error)) throw error;
-        await sleep(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (count - 1)) * (0.5 + Math.random() / 2), signal);
+        const asked = askedPause(error);
+        if (asked > LONGEST_LIMIT_MS) throw error;
+        // Those who were limited together must not all come back together.
+        await sleep(asked + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (count - 1)) * (0.5 + Math.random() / 2), signal);
       }
     }
   }

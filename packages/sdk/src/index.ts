@@ -3,3 +3,4 @@ export { type CallOptions, type Channel, type Cloud, ERRORS, type ErrorCode, Fau
 export { type Connection, type ConnectOptions, connect } from './connect.ts';
 export { isFault, OperationFailed, type OperationState, type WaitOptions, waitForOperation } from './exchange.ts';
 export { type RunOptions, run } from './run.ts';
+export type { Session, SessionOptions } from './session.ts';

@@ -2,9 +2,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, silent, systemClock } from '@thecloud/core';
+import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, type Principal, silent, systemClock } from '@thecloud/core';
 import { type Cloud, type Contract, contracts, type Request } from '@thecloud/core/contracts';
-import { coreExchange } from './embed.ts';
+import { type ActingAs, actingAs, coreExchange } from './embed.ts';
 import { cloudOver, isFault, transportOf } from './exchange.ts';
 
 export interface EphemeralOptions {
@@ -12,15 +12,19 @@ export interface EphemeralOptions {
   driver?: 'memory' | 'docker' | DriverSet;
   /** Nothing is logged when absent. */
   log?: Log;
+  /** Who calls. Nobody is in the directory yet: `cloud.as('ann@example.com')` is for those whom the test makes. Default: the local administrator. */
+  as?: Principal;
+  /** Name or id of the tenant that calls act in. Default: the principal's own. */
+  tenant?: string;
 }
 
 /** Disposing of it deletes all that was made in it, then its backend's leftovers and its data directory. */
-export type Ephemeral = Cloud & AsyncDisposable & { close(): Promise<void>; readonly dataDir: string };
+export type Ephemeral = Cloud & AsyncDisposable & ActingAs & { close(): Promise<void>; readonly dataDir: string };
 
 const DELETE_TIMEOUT_MS = 120_000;
 
 /** `await using cloud = await ephemeral()`: a whole cloud with a temporary data directory. */
-export async function ephemeral({ driver = 'memory', log = silent }: EphemeralOptions = {}): Promise<Ephemeral> {
+export async function ephemeral({ driver = 'memory', log = silent, as = localAdministrator, tenant }: EphemeralOptions = {}): Promise<Ephemeral> {
   const dataDir = await mkdtemp(join(tmpdir(), 'cloud-'));
   let core: Core;
   try {
@@ -41,7 +45,7 @@ export async function ephemeral({ driver = 'memory', log = silent }: EphemeralOp
   };
   let disposed: Promise<void> | undefined;
   const close = () => (disposed ??= dispose());
-  return { ...cloudOver(coreExchange(core, localAdministrator)), dataDir, close, [Symbol.asyncDispose]: close };
+  return { ...actingAs(core, as, { tenant }), dataDir, close, [Symbol.asyncDispose]: close };
 }
 
 /** Nobody waits for the programs of a test to end politely. */
