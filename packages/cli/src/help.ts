@@ -125,6 +125,7 @@ export function valueText(flag: Flag): string {
   if (flag.secret) return '<@file|->';
   if (flag.file) return '<text|@file|->';
   if (flag.seconds) return '<duration>';
+  if (flag.time !== undefined) return '<time>';
   return flag.type === 'integer' || flag.type === 'number' ? '<n>' : flag.type === 'json' ? '<json>' : flag.values === undefined ? '<text>' : '<word>';
 }
 
@@ -147,6 +148,7 @@ export function flagMeaning(flag: Flag): string {
     ...(flag.values === undefined || flag.values.every((value) => flag.description?.includes(value)) ? [] : [`one of ${flag.values.join(', ')}`]),
     ...(flag.minimum !== undefined && flag.maximum !== undefined ? [`${flag.minimum} to ${flag.maximum}`] : []),
     ...(flag.many ? ['may be repeated'] : []),
+    ...(flag.time === undefined ? [] : [`24h: so long ${flag.time}`]),
     ...(flag.default === undefined ? [] : [`default ${String(flag.default)}`]),
     ...(flag.required ? ['required'] : []),
     ...(flag.example === undefined || flag.example === String(flag.default) || flag.type === 'boolean' || flag.values !== undefined

@@ -112,7 +112,7 @@ export function valueOf(one: Flag, values: readonly string[], problems: FieldPro
 
 function scalar(
   type: FlagType,
-  bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values' | 'seconds'>,
+  bounds: Pick<Flag, 'example' | 'minimum' | 'maximum' | 'values' | 'seconds' | 'time'>,
   text: string,
   field: string,
   problems: FieldProblem[],
@@ -146,8 +146,18 @@ function scalar(
         const near = nearest(text, bounds.values);
         problems.push({ path: field, message: `use ${bounds.values.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}` });
       }
-      return text;
+      return bounds.time === undefined ? text : timeOf(text, bounds.time, field, problems);
   }
+}
+
+/** A date begins at midnight here; what says no zone is local time, too. */
+function timeOf(text: string, direction: 'ago' | 'from now', field: string, problems: FieldProblem[]): string {
+  const match = DURATION.exec(text);
+  if (match?.[2] !== undefined) return new Date(Date.now() + (direction === 'ago' ? -1 : 1) * duration(text, field)).toISOString();
+  const time = new Date(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00` : text);
+  if (/^\d{4}-/.test(text) && !Number.isNaN(time.getTime())) return time.toISOString();
+  problems.push({ path: field, message: `"${text}" is not a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 24h` });
+  return text;
 }
 
 export const expandHome = (path: string): string => (path === '~' || path.startsWith('~/') ? `${process.env['HOME'] || homedir()}${path.slice(1)}` : path);

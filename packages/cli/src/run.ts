@@ -65,7 +65,8 @@ async function printItems(words: Words, remote: Remote, answer: { items: Row[]; 
 }
 
 /** `ssh-keys` → `SSH keys`, as sentences say it. */
-const nounOf = (name: string): string => name.replace(/^(ssh|vpc)/, (letters) => letters.toUpperCase()).replaceAll('-', ' ');
+const nounOf = (name: string): string =>
+  (name === 'audit' ? 'audit lines' : name).replace(/^(ssh|vpc)/, (letters) => letters.toUpperCase()).replaceAll('-', ' ');
 
 /** `/v1/ssh-keys/{…}` → `SSH keys`, and what they were looked for by. */
 const pluralOf = (path: string, input: Row): string => {

@@ -27,6 +27,8 @@ export interface Flag {
   ref?: string;
   /** A number of seconds: `5m` is understood. */
   seconds?: true;
+  /** A point in time: a date is understood, and `24h` for so long ago, or so long from now. */
+  time?: 'ago' | 'from now';
   /** Takes `@path`, or `-` for standard input. */
   file?: true;
   /** Takes nothing else than these two: what is typed stands in the shell's history and in `ps`. Asked for on a terminal where it is required. */

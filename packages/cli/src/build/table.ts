@@ -258,6 +258,7 @@ function flagOf(field: string, schema: z.ZodType, required: boolean, operation: 
     ...(meta.secret ? { secret: true } : {}),
     ...(meta.cli?.hidden ? { hidden: true } : {}),
     ...(meta.cli?.seconds ? { seconds: true } : {}),
+    ...(json.format === 'date-time' ? { time: ['since', 'until'].includes(field) ? ('ago' as const) : ('from now' as const) } : {}),
   };
 }
 
