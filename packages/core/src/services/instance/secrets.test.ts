@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { Principal } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
+import type { Sql } from '../secret/tables.ts';
 
 const TENANT = 'tnt-0000000000000000';
 const person = (id: string, role: string): Principal => ({ id, kind: 'user', tenantId: TENANT, roles: { [TENANT]: [role] } });
@@ -110,6 +111,19 @@ test('a version that is gone, or a value that was tampered with, fails the start
   await b.ready(cloud.instance.update('web', { env: { PASSWORD: '@secret:db' }, allowRestart: true }));
   await b.ready(cloud.instance.start('web'));
   expect(given(b, id)).toEqual({ PASSWORD: 'v2' });
+  const table = (b.db as unknown as Sql).updateTable('secret_version').where('version', '=', 2);
+  const { sealed } = await (b.db as unknown as Sql).selectFrom('secret_version').select('sealed').where('version', '=', 2).executeTakeFirstOrThrow();
+  await table.set({ sealed: `${sealed.slice(0, -2)}AA` }).execute();
+  // It can be stopped, not started, mended, and deleted.
+  await b.ready(cloud.instance.stop('web'));
+  expect(await faultOf(b.ready(cloud.instance.start('web')))).toMatchObject({ message: expect.stringMatching(/env\.PASSWORD: .*cannot be opened/) });
+  expect(b.world.instances.get(id)?.power).toBe('stopped');
+  await table.set({ sealed }).execute();
+  await b.ready(cloud.instance.start('web'));
+  expect(given(b, id)).toEqual({ PASSWORD: 'v2' });
+  await table.set({ sealed: 'AQ' }).execute();
+  await b.ended(cloud.instance.delete('web'));
+  expect(b.world.instances.has(id)).toBe(false);
 });
 
 test('a core that dies between the look-up and the start ends with an instance that runs', async () => {

@@ -130,7 +130,9 @@ export async function environmentOf(
           : await secret.peek(secretId, { version: version as number });
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
-        throw new DriverError(error.code === 'unavailable' ? 'unavailable' : 'bad_spec', `env.${variable}: ${error.message}`, { cause: error });
+        // What only is to stop needs no values, and must not be kept from it by one that does not open.
+        if (!anew && power === 'stopped') found = { version: version as number, value: '' };
+        else throw new DriverError(error.code === 'unavailable' ? 'unavailable' : 'bad_spec', `env.${variable}: ${error.message}`, { cause: error });
       }
       read.set(name, found);
     }

@@ -1,12 +1,16 @@
 // Secrets: versions, who sees them, and that a value is nowhere but in the answer to who reads it.
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Principal, systemPrincipal } from '../../kernel/authorize.ts';
+import { memoryDrivers } from '../../drivers/memory/index.ts';
+import { createCore, type StartableCore } from '../../index.ts';
+import { localAdministrator, type Principal, systemPrincipal } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import type { Log } from '../../kernel/log.ts';
+import type { MasterKeySource, OutsideSource } from '../../kernel/master-key.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
 import { literalText, secretReference } from './contract.ts';
 import type { Sql } from './tables.ts';
@@ -293,6 +297,33 @@ test('references', () => {
   for (const text of ['@secret:', '@secret:#1', '@secret:x#', '@secret:x#0', '@secret:x#1.5', '@secret:x#one', '@secret:a b'])
     expect(secretReference(text)).toBeTypeOf('string');
   expect([literalText('@@secret:x'), literalText('@@secret'), literalText('x')]).toEqual(['@secret:x', '@@secret', 'x']);
+});
+
+test('a start with the next master key seals everything with it, also for the start after', async () => {
+  const dataDir = directory();
+  const [first, next]: OutsideSource[] = ['a', 'b'].map((letter) => ({ kind: 'value', value: createHash('sha256').update(letter).digest('hex') }));
+  const start = (masterKey?: MasterKeySource, nextMasterKey?: OutsideSource) =>
+    createCore({ dataDir, drivers: memoryDrivers(), durable: false, nextMasterKey, ...(masterKey === undefined ? {} : { masterKey }) });
+  const call = async (core: StartableCore, operation: string, target: string | undefined, input: object) =>
+    (await core.invoke({ service: 'secret', operation, target, input, principal: localAdministrator })).value;
+  const before = await start();
+  await call(before, 'create', undefined, { name: 'a', value: 'v1' });
+  await before.close();
+  // From the file of the data directory to a key from outside, from that to another, and a start with both once more.
+  for (const [source, to] of [
+    [undefined, first],
+    [first, next],
+    [first, next],
+    [next, undefined],
+  ]) {
+    const core = await start(source, to);
+    expect(await call(core, 'value', 'a', {})).toMatchObject({ value: 'v1' });
+    await core.close();
+  }
+  expect(readdirSync(dataDir)).not.toContain('master-key');
+  expect(await faultOf(start(first))).toMatchObject({ code: 'conflict', message: expect.stringContaining('This is not the master key') });
+  expect(await faultOf(start())).toMatchObject({ code: 'conflict', message: expect.stringContaining('none was given') });
+  await (await start(next)).close();
 });
 
 test('the system sees all of a tenant, to take it down', async () => {
