@@ -106,10 +106,14 @@ export function overTcp(keeper: Keeper, { limits, sources }: { limits: Limits; s
   };
 }
 
+export function mustBeKnown(caller: Caller | undefined): Principal {
+  if (caller?.principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
+  return caller.principal;
+}
+
 /** The installation's numbers tell about all tenants. Keys and tokens of programs never administer it. */
-export function mustAdminister(caller: Caller): void {
-  const { principal } = caller;
-  if (principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
+export function mustAdminister(caller: Caller | undefined): void {
+  const principal = mustBeKnown(caller);
   if (principal.administrator === true && (principal.credential === undefined || principal.credential.kind === 'session')) return;
   throw new Fault('forbidden', `${principal.name ?? principal.id} may not see this: it is for administrators of the installation`);
 }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Answer, Core, Log } from '@thecloud/core';
 import { Fault, HEADER } from '@thecloud/core/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { type Authenticate, type Caller, mustAdminister, RECHECK_MS, watchCredential } from './access.ts';
+import { type Authenticate, type Caller, mustAdminister, mustBeKnown, RECHECK_MS, watchCredential } from './access.ts';
 import type { OpenCall, OpenCalls } from './calls.ts';
 import { type Endpoint, methodsOf, routed, unknownRoute } from './endpoints.ts';
 import { BODY_LIMIT, errorAnswer, faultOf, SECURITY_HEADERS } from './faults.ts';
@@ -94,21 +94,18 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
     const preflight = preflightHeaders(request.raw, web, methodsOf(path));
     if (preflight !== undefined) return reply.code(204).headers(preflight).send();
     if (path === '/healthz') return;
-    const caller = await door.authenticate(request.raw, request.routeOptions.config.endpoint?.operation);
+    const operation = request.routeOptions.config.endpoint?.operation;
+    const caller = await door.authenticate(request.raw, operation);
+    // The core would say so too, after the body was read.
+    if (operation?.access !== 'anonymous') mustBeKnown(caller);
     callers.set(request, caller);
     const { standing } = caller;
     if (standing === undefined) return;
     reply.headers({ 'ratelimit-limit': standing.limit, 'ratelimit-remaining': standing.remaining, 'ratelimit-reset': standing.reset });
   });
-  /** Of what is no operation: the core would ask for credentials itself. */
-  const known = (request: FastifyRequest): Caller => {
-    const caller = callers.get(request);
-    if (caller?.principal === undefined) throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
-    return caller;
-  };
+
   app.setErrorHandler((error, request, reply) => fail(reply, faultOf(error, request.id, log)));
   app.setNotFoundHandler((request, reply) => {
-    known(request);
     const path = pathOf(request.raw.url);
     const methods = methodsOf(path);
     if (methods.length > 0) reply.header('allow', methods.join(', '));
@@ -116,13 +113,12 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
   });
 
   app.get('/healthz', (_request, reply) => reply.send({ ok: true }));
-  app.get('/openapi.json', async (request, reply) => {
-    known(request);
+  app.get('/openapi.json', async (_request, reply) => {
     const { openapi } = await import('./openapi.ts');
     return reply.type(JSON_TYPE).send(bodyOf(openapi()));
   });
   app.get('/metrics', async (request, reply) => {
-    mustAdminister(known(request));
+    mustAdminister(callers.get(request));
     const { metricsOf } = await import('./metrics.ts');
     const registry = metricsOf(core);
     return reply.type(registry.contentType).send(await registry.metrics());

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { CHANNEL_PROTOCOL, Fault, STREAM_PROTOCOL } from '@thecloud/core/contracts';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { RECHECK_MS } from './access.ts';
+import { mustBeKnown, RECHECK_MS } from './access.ts';
 import { type AppOptions, doorOf, whileGood } from './app.ts';
 import { serveChannel } from './channel.ts';
 import { unknownRoute, upgradeOf } from './endpoints.ts';
@@ -30,9 +30,7 @@ export function createUpgrades({ core, log, access, calls, web, recheckMs = RECH
     const path = pathOf(request.url);
     const found = upgradeOf(path);
     const caller = await door.authenticate(request, found?.endpoint.operation);
-    if (caller.principal === undefined && found?.endpoint.operation.access !== 'anonymous') {
-      throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
-    }
+    if (found?.endpoint.operation.access !== 'anonymous') mustBeKnown(caller);
     if (found === undefined) throw unknownUpgrade(request.method ?? 'GET', path);
     const { endpoint, target } = found;
     const protocol = endpoint.operation.kind === 'channel' ? CHANNEL_PROTOCOL : STREAM_PROTOCOL;
