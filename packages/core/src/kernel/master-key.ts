@@ -19,7 +19,7 @@ export type OutsideSource = Exclude<MasterKeySource, { kind: 'local' }>;
 /** Runs a program and returns what it printed, at most a few KiB. Rejects with a Fault that says nothing of what it printed. */
 export type ReadCommand = (command: readonly string[]) => Promise<string>;
 
-export const MASTER_KEY_BYTES = 32;
+const MASTER_KEY_BYTES = 32;
 /** No form of a key is longer; `/dev/zero` is. */
 const MOST_TEXT = 4096;
 const MAKE_ONE = 'head -c 32 /dev/urandom | base64  # makes one';
@@ -79,7 +79,7 @@ function wordsOf(text: string, variable: string): readonly string[] {
 }
 
 /** Throws `invalid_input` for what is no key. */
-export function parseMasterKey(text: string, from: string): KeyObject {
+function parseMasterKey(text: string, from: string): KeyObject {
   const bytes = bytesOf(text.trim());
   if (bytes === undefined) {
     throw new Fault('invalid_input', `${from} holds no master key: it takes ${MASTER_KEY_BYTES} bytes in base64 or in hexadecimal`, { hint: MAKE_ONE });
