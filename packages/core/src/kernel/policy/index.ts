@@ -1,27 +1,23 @@
-// The policy engine: AWS-style documents, compiled once and asked often.
+// The policy engine: AWS-style documents, compiled once and asked often. Pure: what is so at a call comes in as context.
 
 /** Values of the context keys of one call; a key that is absent has no value. */
 export type ContextValues = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
-export interface CompiledPolicy {
-  readonly id: string;
-  readonly name: string;
-}
-
 export interface PolicyRequest {
   readonly action: string;
-  /** All names of one resource. */
+  /** All names of one resource: by id and by name. */
   readonly resources: readonly string[];
   readonly context: ContextValues;
 }
 
 export interface Decision {
   readonly effect: 'allow' | 'deny' | 'none';
+  /** The statement that decided; `index` counts from 0. */
   readonly by?: { readonly policyId: string; readonly policyName: string; readonly sid?: string; readonly index: number };
 }
 
-/** Deny wins, else an allow, else none. */
-export function evaluate(policies: readonly CompiledPolicy[], request: PolicyRequest): Decision {
-  if (policies.length > 0) throw new Error(`policies cannot be evaluated yet (${request.action})`);
-  return { effect: 'none' };
-}
+export { type CompiledPolicy, compilePolicy } from './document.ts';
+export { type Explained, evaluate, explain } from './evaluate.ts';
+export { type Finding, lint } from './lint.ts';
+export { matches } from './pattern.ts';
+export { cloudKeys, keyOf, type Vocabulary, vocabularyOf } from './vocabulary.ts';

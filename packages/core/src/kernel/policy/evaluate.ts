@@ -1,0 +1,89 @@
+// The decision: an explicit deny wins, else an allow, else nothing (AWS, "Policy evaluation logic"). Of a thousand policies only the statements that speak of
+// the action are looked at: they are found once for each list of policies and action.
+import type { CompiledPolicy, Statement } from './document.ts';
+import type { ContextValues, Decision, PolicyRequest } from './index.ts';
+import { fits } from './pattern.ts';
+
+const indexes = new WeakMap<readonly CompiledPolicy[], Map<string, Statement[]>>();
+
+function statementsFor(policies: readonly CompiledPolicy[], action: string): readonly Statement[] {
+  let index = indexes.get(policies);
+  if (index === undefined) {
+    index = new Map();
+    indexes.set(policies, index);
+  }
+  const wanted = action.toLowerCase();
+  let found = index.get(wanted);
+  if (found === undefined) {
+    // Denies first: the first one that matches ends the search.
+    found = policies
+      .flatMap(({ statements }) => statements.filter(({ actions }) => actions.has(wanted)))
+      .sort((a, b) => Number(a.effect === 'Allow') - Number(b.effect === 'Allow'));
+    index.set(wanted, found);
+  }
+  return found;
+}
+
+export function aboutResource({ resources, notResources }: Statement, names: readonly string[], context: ContextValues): boolean {
+  if (resources === undefined) return true;
+  return resources.some((pattern) => names.some((name) => fits(pattern, name, context))) !== notResources;
+}
+
+const decision = (effect: 'allow' | 'deny', { policyId, policyName, sid, index }: Statement): Decision => ({
+  effect,
+  by: { policyId, policyName, index, ...(sid === undefined ? {} : { sid }) },
+});
+
+/** What a list of policies says. The list is known again by its identity: change it by making a new one. */
+export function evaluate(policies: readonly CompiledPolicy[], { action, resources, context }: PolicyRequest): Decision {
+  let allow: Statement | undefined;
+  for (const statement of statementsFor(policies, action)) {
+    if (statement.effect === 'Allow' && allow !== undefined) continue;
+    if (!aboutResource(statement, resources, context) || !statement.conditions.every((condition) => condition.holds(context))) continue;
+    if (statement.effect === 'Deny') return decision('deny', statement);
+    allow = statement;
+  }
+  return allow === undefined ? { effect: 'none' } : decision('allow', allow);
+}
+
+export interface Explained {
+  readonly policyId: string;
+  readonly policyName: string;
+  readonly sid?: string;
+  readonly index: number;
+  readonly effect: 'Allow' | 'Deny';
+  readonly matched: boolean;
+  /** What fits, or which element does not. */
+  readonly why: string;
+}
+
+/** The decision, every statement with what it has to do with the request, and one sentence on what would allow it. */
+export function explain(policies: readonly CompiledPolicy[], request: PolicyRequest): { decision: Decision; statements: Explained[]; wouldAllow?: string } {
+  const decided = evaluate(policies, request);
+  const statements = policies.flatMap((policy) => policy.statements.map((statement) => explained(statement, request)));
+  const [name = ''] = request.resources;
+  let wouldAllow: string | undefined;
+  if (decided.effect === 'deny') {
+    const denies = statements.filter(({ effect, matched }) => effect === 'Deny' && matched).map(called);
+    wouldAllow = `Nothing, while ${denies.join(' and ')} ${denies.length === 1 ? 'denies' : 'deny'} it`;
+  } else if (decided.effect === 'none') {
+    const near = statements.find(({ effect, why }) => effect === 'Allow' && !why.startsWith('its action'));
+    wouldAllow = `A statement that allows ${request.action} on ${name}${near === undefined ? '' : `; ${called(near)} comes near: ${near.why}`}`;
+  }
+  return { decision: decided, statements, ...(wouldAllow === undefined ? {} : { wouldAllow }) };
+}
+
+const called = ({ policyName, sid, index }: Explained): string => `statement ${sid ?? index} of ${policyName}`;
+
+function explained(statement: Statement, { action, resources, context }: PolicyRequest): Explained {
+  const { policyId, policyName, sid, index, effect } = statement;
+  const failing = statement.conditions.find((condition) => !condition.holds(context));
+  const why = !statement.actions.has(action.toLowerCase())
+    ? `its actions do not include ${action}`
+    : !aboutResource(statement, resources, context)
+      ? `its resources do not include ${resources.join(' or ')}`
+      : failing !== undefined
+        ? `its condition ${failing.operator} on ${failing.key} does not hold`
+        : 'everything fits';
+  return { policyId, policyName, ...(sid === undefined ? {} : { sid }), index, effect, matched: why === 'everything fits', why };
+}
