@@ -122,8 +122,8 @@ export interface Resource<Name extends string = string, Spec extends Shape = Sha
   readonly restricted: 'no' | 'changes' | 'all';
   /** Rule for the names that callers give. */
   readonly nameField: z.ZodType<string>;
-  /** What one of these costs of the tenant's quota. */
-  readonly quota?: (spec: Record<string, unknown>) => Record<string, number>;
+  /** What one of these costs of the tenant's quotas, by name: always the same, or told by its spec. A name ends with its unit: `volumeGiB`. */
+  readonly quota?: Readonly<Record<string, number | ((spec: Record<string, unknown>) => number)>>;
   readonly output: z.ZodType<View<Spec, Status> & RefIds>;
 }
 
@@ -145,7 +145,7 @@ export function resource<const Name extends string, const Spec extends Shape = R
     restricted?: 'no' | 'changes' | 'all';
     /** Instead of the usual rule for names. */
     nameField?: z.ZodType<string>;
-    quota?: (spec: Out<Spec>) => Record<string, number>;
+    quota?: Readonly<Record<string, number | ((spec: Out<Spec>) => number)>>;
   },
 ): Resource<Name, Spec, Status> {
   const spec = (definition.spec ?? {}) as Spec;
@@ -515,6 +515,11 @@ export const permissionsOf = (contracts: Iterable<Contract>): string[] =>
         .map(([operation]) => `${name}:${operation}`),
     )
     .sort();
+
+/** Every name that something counts against, in the order of the contracts. */
+export const quotasOf = (contracts: Iterable<Contract>): string[] => [
+  ...new Set([...contracts].flatMap(({ resource: { quota } }) => Object.keys(quota ?? {}))),
+];
 
 /** The fields of an operation's input. */
 export const inputShape = (operation: Operation): Record<string, z.ZodType> => (operation.input as z.ZodObject).shape as Record<string, z.ZodType>;

@@ -68,6 +68,18 @@ const kernel: Migration[] = [
       'create table audit_head (tenant text primary key, seq bigint not null, hash text not null, first_seq bigint not null, anchor text not null, mac text not null)',
     ),
   },
+  {
+    // Half a CPU counts half.
+    id: 'kernel-004',
+    up: statements(
+      ...['quota_limit', 'quota_usage'].flatMap((table) => [
+        `alter table ${table} rename to ${table}_whole`,
+        `create table ${table} (tenant text not null, name text not null, value double precision not null, primary key (tenant, name))`,
+        `insert into ${table} (tenant, name, value) select tenant, name, value from ${table}_whole`,
+        `drop table ${table}_whole`,
+      ]),
+    ),
+  },
 ];
 
 export const tableName = (resource: string): `r_${string}` => `r_${resource.replaceAll('-', '_')}`;

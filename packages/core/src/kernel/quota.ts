@@ -1,23 +1,58 @@
 // Limits per tenant: counted in the transaction that creates, changes or removes, so that no race can overshoot and nothing stays reserved by a failure.
+import { INSTALLATION } from './authorize.ts';
+import type { AnyResource } from './contract.ts';
+import type { Db } from './db.ts';
 import { Fault } from './errors.ts';
 import type { Unit } from './store.ts';
 
-/** Replaces the cost `before` by `after`. A missing limit is none. */
+/** In place of a tenant's id: the limits of those that have none of their own. */
+export const EVERY_TENANT = '*';
+
+/** What a row of this spec counts, by quota. */
+export const costOf = ({ quota }: Pick<AnyResource, 'quota'>, spec: Record<string, unknown>): Record<string, number> =>
+  Object.fromEntries(Object.entries(quota ?? {}).map(([name, cost]) => [name, typeof cost === 'number' ? cost : cost(spec)]));
+
+export interface Limit {
+  value: number;
+  source: 'tenant' | 'default';
+}
+
+/** The limits that hold for a tenant, by name; a name that is missing has none. */
+export async function limitsOf(db: Db, tenantId: string, names: readonly string[]): Promise<Map<string, Limit>> {
+  const limits = new Map<string, Limit>();
+  // What belongs to the installation is nobody's to limit.
+  if (tenantId === INSTALLATION || names.length === 0) return limits;
+  const found = await db
+    .selectFrom('quota_limit')
+    .select(['tenant', 'name', 'value'])
+    .where('tenant', 'in', [tenantId, EVERY_TENANT])
+    .where('name', 'in', names)
+    .execute();
+  for (const { tenant, name, value } of found) {
+    if (tenant === tenantId) limits.set(name, { value, source: 'tenant' });
+    else if (!limits.has(name)) limits.set(name, { value, source: 'default' });
+  }
+  return limits;
+}
+
+/** Replaces the cost `before` by `after`. Only more of something is refused: what is there already stays when a limit becomes smaller. */
 export async function adjustQuota(unit: Unit, before: Record<string, number> | undefined, after: Record<string, number> | undefined): Promise<void> {
-  for (const name of new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])) {
-    const change = (after?.[name] ?? 0) - (before?.[name] ?? 0);
-    if (change === 0) continue;
+  const names = new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})]);
+  const changes = [...names].map((name) => ({ name, change: (after?.[name] ?? 0) - (before?.[name] ?? 0) })).filter(({ change }) => change !== 0);
+  const more = changes.filter(({ change }) => change > 0).map(({ name }) => name);
+  const limits = await limitsOf(unit.tx, unit.tenantId, more);
+  for (const { name, change } of changes) {
     const usage = await unit.tx
       .insertInto('quota_usage')
       .values({ tenant: unit.tenantId, name, value: change })
       .onConflict((on) => on.columns(['tenant', 'name']).doUpdateSet((of) => ({ value: of('quota_usage.value', '+', change) })))
       .returning('value')
       .executeTakeFirstOrThrow();
-    if (change < 0) continue;
-    const limit = await unit.tx.selectFrom('quota_limit').select('value').where('tenant', '=', unit.tenantId).where('name', '=', name).executeTakeFirst();
-    if (limit !== undefined && usage.value > limit.value) {
+    const limit = limits.get(name);
+    if (change > 0 && limit !== undefined && usage.value > limit.value) {
       throw new Fault('quota_exceeded', `This needs ${change} more ${name}, and ${usage.value - change} of ${limit.value} are in use`, {
         details: { quota: name, limit: limit.value, used: usage.value - change, needed: change },
+        hint: 'cloud quota list',
       });
     }
   }

@@ -7,7 +7,7 @@ import { newId } from './ids.ts';
 import { tableName } from './migrate.ts';
 import { nearest } from './near.ts';
 import { MAX_PAGE, notACursor, type Page, selectorOf } from './page.ts';
-import { adjustQuota } from './quota.ts';
+import { adjustQuota, costOf } from './quota.ts';
 import { appendEvent, type Unit } from './store.ts';
 import { withArticle, words } from './words.ts';
 
@@ -209,7 +209,7 @@ export class Table {
       throw isUniqueViolation(error) ? this.#taken(draft.name, false) : error;
     }
     const row = rowOf(record);
-    await adjustQuota(unit, undefined, this.#cost(row.spec));
+    await adjustQuota(unit, undefined, costOf(this.#resource, row.spec));
     await this.#writeLabels(row.id, draft.labels ?? {});
     await this.#writeReferences(row);
     await this.#event(row, 'created', `${capital(words(this.#resource.name))} ${row.name} was created`);
@@ -253,7 +253,7 @@ export class Table {
       throw new Fault('stale', `The ${words(this.#resource.name)} ${row.name} changed at the same moment`, { hint: 'try again' });
     const next: Row = { ...row, spec, labels, generation, observed, revision: row.revision + 1, updatedAt: unit.now };
     if (specChanged) {
-      await adjustQuota(unit, this.#cost(row.spec), this.#cost(spec));
+      await adjustQuota(unit, costOf(this.#resource, row.spec), costOf(this.#resource, spec));
       await this.#writeReferences(next);
     }
     if (labelsChanged) await this.#writeLabels(row.id, labels);
@@ -330,7 +330,7 @@ export class Table {
     await this.#db.deleteFrom(this.#table).where('id', '=', row.id).execute();
     await this.#db.deleteFrom('label').where('owner', '=', row.id).execute();
     await this.#db.deleteFrom('reference').where('from_id', '=', row.id).execute();
-    await adjustQuota(unit, this.#cost(row.spec), undefined);
+    await adjustQuota(unit, costOf(this.#resource, row.spec), undefined);
     await this.#event(row, 'deleted', `${capital(words(this.#resource.name))} ${row.name} was deleted`);
     this.#touch(row.id, true);
   }
@@ -351,10 +351,6 @@ export class Table {
       details: { usedBy: users.map((user) => ({ resource: user.from_kind, name: user.from_name, id: user.from_id })) },
       hint: `cloud ${first.from_kind} delete ${first.from_name}`,
     });
-  }
-
-  #cost(spec: Record<string, unknown>): Record<string, number> {
-    return this.#resource.quota?.(spec) ?? {};
   }
 
   async #writeLabels(owner: string, labels: Readonly<Record<string, string>>): Promise<void> {

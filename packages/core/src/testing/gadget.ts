@@ -30,7 +30,7 @@ export const gadget = resource('gadget', {
   },
   status: { worked: z.int().optional().meta({ description: 'Times worked on' }) },
   columns: ['name', 'state'],
-  quota: ({ size }) => ({ gadgets: 1, gadgetSize: size }),
+  quota: { gadgets: 1, gadgetSize: ({ size }) => size },
 });
 
 export const gadgets = contract(gadget, {

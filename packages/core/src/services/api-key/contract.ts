@@ -26,7 +26,7 @@ export const apiKey = resource('api-key', {
   columns: ['name', 'owner', 'hint', 'policies', 'expiresAt', 'lastUsedAt'],
   wide: ['id', 'lastUsedFrom', 'createdAt'],
   states: ['active', 'expired'],
-  quota: () => ({ apiKeys: 1 }),
+  quota: { apiKeys: 1 },
 });
 
 const {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { action, channel, contract, crud, query, resource, stream } from '../../kernel/contract.ts';
+import { CATALOG } from '../instance-type/catalog.ts';
 import { commandField, imageReference, withoutZero } from '../image/contract.ts';
 import { mountFrom, portFrom } from './notation.ts';
 
@@ -46,6 +47,9 @@ const cloudInit = z.strictObject({
   reason: z.string().optional(),
   finishedAt: z.iso.datetime().optional(),
 });
+
+/** A size that is not in the catalogue (any more) counts nothing, at its end as at its beginning. */
+const sizeOf = (type: string): { cpus: number; memoryMiB: number } => CATALOG.find(({ name }) => name === type) ?? { cpus: 0, memoryMiB: 0 };
 
 export const instance = resource('instance', {
   summary: 'Machines: containers or virtual machines',
@@ -119,7 +123,8 @@ export const instance = resource('instance', {
   },
   columns: ['name', 'state', 'type', 'image', 'address', 'ports', 'vpc', 'createdAt'],
   wide: ['id', 'restarts', 'volumes', 'reason'],
-  quota: () => ({ instances: 1 }),
+  // One that is stopped counts as well: it may be started at any time.
+  quota: { instances: 1, vcpus: ({ type }) => sizeOf(type).cpus, memoryMiB: ({ type }) => sizeOf(type).memoryMiB },
 });
 
 const standard = crud(instance, {

@@ -21,7 +21,7 @@ export const policy = resource('policy', {
   status: { attachments: z.int().meta({ description: 'To how many it is attached' }) },
   columns: ['name', 'attachments', 'description', 'createdAt'],
   wide: ['id', 'updatedAt'],
-  quota: () => ({ policies: 1 }),
+  quota: { policies: 1 },
 });
 
 export const Attachment = z.strictObject({

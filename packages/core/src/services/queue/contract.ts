@@ -48,7 +48,7 @@ export const queue = resource('queue', {
   },
   columns: ['name', 'depth', 'inFlight', 'delayed', 'visibilityTimeout', 'deadLetterQueue', 'createdAt'],
   wide: ['id', 'delay', 'retention', 'maxReceives', 'maxMessageBytes'],
-  quota: () => ({ queues: 1 }),
+  quota: { queues: 1 },
 });
 
 const body = z

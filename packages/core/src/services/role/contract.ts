@@ -16,7 +16,7 @@ export const role = resource('role', {
   status: { builtIn: z.boolean().meta({ description: 'Comes with The Cloud and cannot be changed' }) },
   columns: ['name', 'builtIn', 'permissions', 'description'],
   wide: ['id', 'createdAt'],
-  quota: () => ({ roles: 1 }),
+  quota: { roles: 1 },
 });
 
 export const Binding = z.strictObject({

@@ -37,7 +37,7 @@ export const secret = resource('secret', {
   },
   columns: ['name', 'value', 'currentVersion', 'private', 'owner', 'lastAccessedAt', 'description'],
   wide: ['id', 'versions', 'createdAt'],
-  quota: () => ({ secrets: 1 }),
+  quota: { secrets: 1 },
 });
 
 export const SecretValue = z.strictObject({

@@ -20,7 +20,7 @@ export const serviceAccount = resource('service-account', {
   },
   columns: ['name', 'roles', 'disabled', 'lastUsedAt', 'createdAt'],
   wide: ['id', 'secretSet', 'description'],
-  quota: () => ({ serviceAccounts: 1 }),
+  quota: { serviceAccounts: 1 },
 });
 
 export const serviceAccounts = contract(serviceAccount, {

@@ -16,7 +16,7 @@ export const snapshot = resource('snapshot', {
   },
   columns: ['name', 'volume', 'state', 'size', 'sizeBytes', 'createdAt'],
   wide: ['id', 'description', 'reason'],
-  quota: () => ({ snapshots: 1 }),
+  quota: { snapshots: 1 },
 });
 
 export const snapshots = contract(

@@ -29,7 +29,7 @@ export const volume = resource('volume', {
   },
   columns: ['name', 'size', 'state', 'instance', 'path', 'createdAt'],
   wide: ['id', 'sizeEnforced', 'usedBytes', 'snapshot', 'reason'],
-  quota: (spec) => ({ volumes: 1, volumeGiB: spec.size }),
+  quota: { volumes: 1, volumeGiB: ({ size }) => size },
 });
 
 const allowRestart = z.boolean().default(false).meta({

@@ -21,7 +21,7 @@ export const vpc = resource('vpc', {
   },
   columns: ['name', 'cidr', 'state', 'addressesUsed', 'createdAt'],
   wide: ['id', 'gateway', 'addressesTotal', 'description', 'reason'],
-  quota: () => ({ vpcs: 1 }),
+  quota: { vpcs: 1 },
 });
 
 export const vpcs = contract(vpc, {
