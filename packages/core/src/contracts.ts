@@ -8,6 +8,7 @@ import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
 import { operations } from './services/operation/contract.ts';
 import { queues } from './services/queue/contract.ts';
+import { quotas } from './services/quota/contract.ts';
 import { secrets } from './services/secret/contract.ts';
 import { snapshots } from './services/snapshot/contract.ts';
 import { sshKeys } from './services/ssh-key/contract.ts';
@@ -23,6 +24,7 @@ export const contracts = {
   instanceType: instanceTypes,
   operation: operations,
   queue: queues,
+  quota: quotas,
   secret: secrets,
   snapshot: snapshots,
   sshKey: sshKeys,

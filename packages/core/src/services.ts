@@ -7,6 +7,7 @@ import { instanceService } from './services/instance/service.ts';
 import { instanceTypeService } from './services/instance-type/service.ts';
 import { operationService } from './services/operation/service.ts';
 import { queueService } from './services/queue/service.ts';
+import { quotaService } from './services/quota/service.ts';
 import { secretService } from './services/secret/service.ts';
 import { snapshotService } from './services/snapshot/service.ts';
 import { sshKeyService } from './services/ssh-key/service.ts';
@@ -17,6 +18,7 @@ import { vpcService } from './services/vpc/service.ts';
 export const services: readonly ServiceDefinition[] = [
   systemService,
   auditService,
+  quotaService,
   eventService,
   operationService,
   vpcService,
