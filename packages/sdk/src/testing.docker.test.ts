@@ -8,10 +8,10 @@ import { run } from './index.ts';
 import { ephemeral } from './testing.ts';
 
 it('runs programs, and leaves nothing in the engine', async () => {
-  let installation: string;
+  let installation = '';
   {
     await using cloud = await ephemeral({ driver: 'docker' });
-    ({ installation } = await cloud.system.info());
+    ({ installation = '' } = await cloud.system.info());
     await cloud.vpc.create({ name: 'prod' });
     await cloud.volume.create({ name: 'data', size: 1 });
     const web = await cloud.instance.create({ name: 'web', image: 'busybox', command: 'sleep 1h', vpc: 'prod', volumes: ['data:/data'] }, { wait: true });
@@ -28,6 +28,7 @@ it('runs programs, and leaves nothing in the engine', async () => {
   const { drivers, close } = await loadDrivers('docker', { installation, dataDir: scratch, log: silent, clock: systemClock });
   const left = await Promise.all(['compute', 'volume', 'network'].map((port) => (drivers[port] as unknown as { list(): Promise<unknown[]> }).list()));
   expect(left).toEqual([[], [], []]);
+  expect(await (drivers['image'] as unknown as { kept(): Promise<object[]> }).kept()).toEqual([]);
   await close();
   await rm(scratch, { recursive: true, force: true });
 });

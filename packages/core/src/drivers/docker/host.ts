@@ -25,8 +25,6 @@ export async function engineIsLocal(client: DockerClient): Promise<boolean> {
 
 export interface HostRange {
   cidr: string;
-  /** For people: which interface or route has it. */
-  by: string;
   interface: string;
 }
 
@@ -36,7 +34,7 @@ export async function hostRanges(): Promise<HostRange[]> {
   for (const [name, addresses] of Object.entries(networkInterfaces())) {
     for (const address of addresses ?? []) {
       if (address.family !== 'IPv4' || address.cidr === null) continue;
-      ranges.push({ cidr: networkOf(address.address, Number(address.cidr.split('/')[1])), by: `interface ${name}`, interface: name });
+      ranges.push({ cidr: networkOf(address.address, Number(address.cidr.split('/')[1])), interface: name });
     }
   }
   const [, ...routes] = (await readFile('/proc/net/route', 'utf8')).trimEnd().split('\n');
@@ -47,7 +45,7 @@ export async function hostRanges(): Promise<HostRange[]> {
     // The kernel prints the address as a number in the machine's byte order.
     const bytes = Buffer.alloc(4);
     bytes.writeUInt32LE(Number.parseInt(destination, 16));
-    ranges.push({ cidr: `${bytes.join('.')}/${prefix}`, by: `a route through ${name}`, interface: name });
+    ranges.push({ cidr: `${bytes.join('.')}/${prefix}`, interface: name });
   }
   return ranges;
 }

@@ -75,28 +75,27 @@ export class DockerNetwork implements NetworkDriver {
 
   async #refuseOverlap(spec: NetworkSpec): Promise<void> {
     const wanted = parseCidr(spec.cidr);
-    for (const { cidr, by } of await this.#taken()) {
+    for (const { cidr } of await this.#taken()) {
       const range = parseCidr(cidr);
       if (wanted !== undefined && range !== undefined && overlap(wanted, range)) {
-        throw new DriverError('bad_spec', `${spec.cidr} overlaps with ${cidr}, which ${by} already uses`);
+        throw new DriverError('bad_spec', `${spec.cidr} overlaps with a network that this host already uses`);
       }
     }
   }
 
-  /** Everything that a new network must not touch, with words for what has it. */
-  async #taken(): Promise<{ cidr: string; by: string; ours: boolean }[]> {
+  /** Everything that a new network must not touch. */
+  async #taken(): Promise<{ cidr: string; ours: boolean }[]> {
     const networks = await this.#all();
     const taken = networks.flatMap((network) => {
       const ours = network.Labels?.[LABEL_INSTALLATION] === this.#client.installation;
-      const by = ours ? `network ${network.Name} (${network.Labels?.[LABEL_NAME] ?? ''})` : `Docker network ${network.Name}`;
-      return subnetsOf(network).map((cidr) => ({ cidr, by, ours }));
+      return subnetsOf(network).map((cidr) => ({ cidr, ours }));
     });
     const { local } = await this.#hostOnce();
     if (!local) return taken;
-    // Docker's own bridges are named above, by words that say more.
+    // Docker's own bridges are above already, and some of them are ours.
     const bridges = new Set(networks.map((network) => network.Options?.[BRIDGE_OPTION] ?? `br-${network.Id.slice(0, 12)}`));
     const host = (await hostRanges()).filter((range) => !bridges.has(range.interface));
-    return [...taken, ...host.map(({ cidr, by }) => ({ cidr, by, ours: false }))];
+    return [...taken, ...host.map(({ cidr }) => ({ cidr, ours: false }))];
   }
 
   async remove(id: string, signal: AbortSignal): Promise<void> {

@@ -36,7 +36,7 @@ export class MemoryNetwork implements NetworkDriver {
       this.#refuseWhileUsed(spec.id);
       for (const other of this.#world.networks.values()) {
         if (other.spec.id !== spec.id && overlap(other.spec.cidr, spec.cidr)) {
-          throw new DriverError('bad_spec', `${spec.cidr} overlaps with ${other.spec.cidr} of network ${other.spec.id} (${other.spec.name})`);
+          throw new DriverError('bad_spec', `${spec.cidr} overlaps with a network that is there already`);
         }
       }
       this.#world.networks.set(spec.id, { spec: { ...spec }, createdAt: present?.createdAt ?? this.#world.clock.now() });

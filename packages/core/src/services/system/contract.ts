@@ -14,15 +14,16 @@ export const Check = z.strictObject({ name: z.string(), ok: z.boolean(), detail:
 export const systems = contract(system, {
   info: query(system, {
     summary: 'What this installation is, and what each driver enforces or only records',
+    description: 'Only administrators of the installation are told about the host.',
     target: false,
     output: z.strictObject({
       version: z.string(),
-      installation: z.string(),
-      dataDir: z.string(),
       tenant: z.string(),
       principal: z.string(),
-      node: z.string(),
-      startedAt: z.iso.datetime(),
+      installation: z.string().optional(),
+      dataDir: z.string().optional(),
+      node: z.string().optional(),
+      startedAt: z.iso.datetime().optional(),
       drivers: z.array(z.strictObject({ port: z.string(), driver: z.string(), version: z.string().optional(), features: z.array(Feature) })),
     }),
     examples: [['system info', '']],
@@ -30,6 +31,7 @@ export const systems = contract(system, {
   doctor: query(system, {
     summary: 'Check what works here, and say how to mend what does not',
     target: false,
+    access: 'administrator',
     output: z.strictObject({ ok: z.boolean(), checks: z.array(Check) }),
     examples: [['system doctor', '']],
   }),

@@ -2,6 +2,7 @@
 import { accessSync, constants, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
+import { isAdministrator } from '../../kernel/authorize.ts';
 import { service } from '../../kernel/service.ts';
 import { type Check, systems } from './contract.ts';
 
@@ -46,18 +47,23 @@ export const systemService = service(systems, (context) => {
         return keys;
       },
       async info(call) {
+        const open = isAdministrator(call.principal);
         return {
           version: context.version,
-          installation: context.installation,
-          dataDir: context.dataDir,
           tenant: call.tenantId,
           principal: call.principal.id,
-          node: process.version,
-          startedAt: new Date(context.startedAt).toISOString(),
+          ...(open
+            ? {
+                installation: context.installation,
+                dataDir: context.dataDir,
+                node: process.version,
+                startedAt: new Date(context.startedAt).toISOString(),
+              }
+            : {}),
           drivers: (await reports()).map(({ port, report }) => ({
             port,
             driver: report.driver,
-            ...(report.version === undefined ? {} : { version: report.version }),
+            ...(report.version === undefined || !open ? {} : { version: report.version }),
             features: report.features,
           })),
         };
