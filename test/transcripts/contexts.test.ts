@@ -139,6 +139,14 @@ describe('a secret', () => {
     expect((await cloud.run(['secret', 'get', 'asked', '--raw'])).stdout).toBe('hunter2');
   });
 
+  it.skipIf(!has('script'))('may be pasted with its repetition', async () => {
+    const terminal = cloud.terminal(['secret', 'create', 'pasted']);
+    await terminal.sees('Value: ');
+    terminal.type('hünter2\nhünter2\n');
+    expect(await terminal.ended).toBe(0);
+    expect((await cloud.run(['secret', 'get', 'pasted', '--raw'])).stdout).toBe('hünter2');
+  });
+
   it.skipIf(!has('script'))('that is not told ends with Ctrl-C, and the terminal is as it was', async () => {
     const { Terminal } = await import('./cloud.ts');
     const shell = new Terminal('bash --norc --noprofile -i', cloud.folder, { ...cloud.env, PS1: '> ' });
