@@ -24,7 +24,7 @@ const bundle = await rolldown({
   input: { process: `${root}/dist/process.js` },
   platform: 'node',
   // Native, or needed by few: loaded when it comes to it.
-  external: ['better-sqlite3', 'prom-client', 'bufferutil', 'utf-8-validate'],
+  external: ['bcrypt', 'better-sqlite3', 'prom-client', 'bufferutil', 'utf-8-validate'],
   plugins: [
     {
       name: 'light-dockerode',

@@ -2,9 +2,9 @@
 import type { Readable } from 'node:stream';
 import { type Channel, type ChannelFrame, type Control, Fault, frame, PIPE } from '@thecloud/core/contracts';
 import type { RawData, WebSocket } from 'ws';
-import type { StreamContext } from './stream.ts';
 import { faultOf } from './faults.ts';
 import { FRAME_BYTES, send } from './socket.ts';
+import type { StreamContext } from './stream.ts';
 
 /** Ends when the result is delivered or the client is gone; the far end is then at its end too. */
 export async function serveChannel(channel: Channel, socket: WebSocket, { requestId, call, log }: StreamContext): Promise<void> {

@@ -9,6 +9,7 @@ interface Operation {
   operationId: string;
   summary?: string;
   parameters?: (Node & { name?: string; in?: string; $ref?: string })[];
+  security?: Node[];
   requestBody?: { content: Record<string, { schema: Node; example?: Node }> };
   responses: Record<string, Node & { description?: string; $ref?: string }>;
 }
@@ -96,6 +97,19 @@ describe('openapi', () => {
         `${method} ${path}`,
       ).toBe(true);
     }
+  });
+
+  it('says what each operation needs to be asked with', () => {
+    for (const { route, operation } of endpoints) {
+      const found = document.paths[route.path]?.[route.method.toLowerCase()];
+      const names = (found?.security ?? []).flatMap((scheme) => Object.keys(scheme));
+      expect(names, route.path).toEqual(operation.access === 'anonymous' ? [] : operation.access === 'administrator' ? ['token'] : ['token', 'apiKey']);
+      const tenant = (found?.parameters ?? []).some(({ $ref }) => $ref === '#/components/parameters/Tenant');
+      expect(tenant, route.path).toBe(operation.access !== 'anonymous');
+      expect(Object.keys(found?.responses ?? {}), route.path).toEqual(expect.arrayContaining(['401', '403', '429']));
+    }
+    expect(document.components.parameters?.Tenant).toMatchObject({ name: 'X-Tenant', in: 'header' });
+    for (const name of ['token', 'apiKey']) expect(document.components.securitySchemes?.[name]).toMatchObject({ type: 'http', scheme: 'bearer' });
   });
 
   it('has schemas of JSON Schema only', () => {

@@ -97,6 +97,7 @@ function queryParameters(endpoint: Endpoint): Json[] {
 }
 
 function errorsOf({ operation, contract }: Endpoint): ErrorCode[] {
+  // Even what is open to anybody refuses wrong passwords, and pages of other sites.
   const codes: ErrorCode[] = ['invalid_input', 'unauthenticated', 'forbidden'];
   const input = inputShape(operation);
   const refs = Object.values(input).some((schema) => fieldMeta(schema).ref !== undefined);
@@ -164,7 +165,9 @@ function pathItem(endpoint: Endpoint): Json {
     });
   }
   if (route.query) parameters.push(...queryParameters(endpoint));
-  parameters.push(ref('parameters', 'Tenant'), ref('parameters', 'RequestId'));
+  const open = operation.access === 'anonymous';
+  if (!open) parameters.push(ref('parameters', 'Tenant'));
+  parameters.push(ref('parameters', 'RequestId'));
   if (operation.kind === 'write') parameters.push(ref('parameters', 'IdempotencyKey'));
   if (operation.kind === 'write' && operation.target) parameters.push(ref('parameters', 'IfMatch'));
   const example = exampleOf(endpoint);
@@ -174,6 +177,9 @@ function pathItem(endpoint: Endpoint): Json {
     tags: [contract.resource.name],
     summary: operation.summary,
     ...(operation.description === undefined ? {} : { description: operation.description }),
+    // Whoever can open the socket needs no credentials; of installation administrators no key is taken.
+    security: open ? [] : operation.access === 'administrator' ? [{ token: [] }, {}] : [{ token: [] }, { apiKey: [] }, {}],
+    ...(operation.access === 'administrator' ? { 'x-cloud-administrator': true } : {}),
     parameters,
     ...(route.query
       ? {}
@@ -219,7 +225,14 @@ function components(): Json {
     const retry = codes.some((code) => ERRORS[code].retry);
     responses[responseName(status)] = {
       description: codes.map((code) => `\`${code}\`: ${ERRORS[code].meaning}`).join('; '),
-      headers: { 'X-Request-Id': ref('headers', 'RequestId'), ...(retry ? { 'Retry-After': ref('headers', 'RetryAfter') } : {}) },
+      headers: {
+        'X-Request-Id': ref('headers', 'RequestId'),
+        ...(retry ? { 'Retry-After': ref('headers', 'RetryAfter') } : {}),
+        ...(codes.includes('unauthenticated') ? { 'WWW-Authenticate': ref('headers', 'Challenge') } : {}),
+        ...(codes.includes('rate_limited')
+          ? Object.fromEntries(Object.keys(LIMIT_HEADERS).map((header) => [header, ref('headers', header.replaceAll('-', ''))]))
+          : {}),
+      },
       content: { 'application/json': { schema: ref('schemas', 'ErrorBody') } },
     };
   }
@@ -248,14 +261,32 @@ function components(): Json {
       ETag: { description: 'Generation of the resource, for If-Match. It counts changes of what is wanted, not of the status', ...text },
       Operation: { description: `Id of the operation to wait for: \`GET ${API_PREFIX}/operations/{operation}/wait\``, ...text },
       RetryAfter: { description: 'Seconds', schema: { type: 'integer' } },
+      Challenge: { description: 'RFC 6750 §3: `error="invalid_token"` when a token or key came along and was refused', ...text },
+      ...Object.fromEntries(
+        Object.entries(LIMIT_HEADERS).map(([name, description]) => [name.replaceAll('-', ''), { description, schema: { type: 'integer' } }]),
+      ),
     },
     securitySchemes: {
-      token: { type: 'http', scheme: 'bearer', description: 'Over TCP: the token in the file `admin-token` of the data directory. The Unix socket needs none' },
+      token: {
+        type: 'http',
+        scheme: 'bearer',
+        bearerFormat: 'JWT',
+        description:
+          'Access token of `POST /v1/auth/login` or `/v1/auth/client-token`; for the first call over TCP also the token in the file `admin-token` of the data directory. Over the Unix socket, calls without one are those of its owner',
+      },
+      apiKey: { type: 'http', scheme: 'bearer', bearerFormat: 'tck_…', description: 'API key of a user or service account, good for one tenant' },
     },
   };
 }
 
-/** `x-cloud-tenant` → `X-Cloud-Tenant`. */
+/** Over TCP, of the caller. */
+const LIMIT_HEADERS = {
+  'RateLimit-Limit': 'Calls in a window',
+  'RateLimit-Remaining': 'Calls left in this one',
+  'RateLimit-Reset': 'Seconds until the next',
+} as const;
+
+/** `x-tenant` → `X-Tenant`. */
 const headerName = (name: string): string => name.replace(/(?:^|-)[a-z]/g, (letters) => letters.toUpperCase());
 
 let document: Json | undefined;
@@ -279,7 +310,7 @@ export function openapi(): Json {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: 'http://localhost', description: 'The Unix socket `cloud.sock` in the data directory, or a TCP address' }],
-    security: [{ token: [] }, {}],
+    security: [{ token: [] }, { apiKey: [] }, {}],
     tags: (Object.values(contracts) as Contract[]).map(({ resource }) => ({
       name: resource.name,
       description: [resource.summary, resource.description].filter((text) => text !== undefined).join('. '),
@@ -294,7 +325,19 @@ export function openapi(): Json {
           responses: plain('It does', 'application/json', { type: 'object', properties: { ok: { const: true } }, required: ['ok'] }),
         },
       },
-      '/metrics': { get: { operationId: 'metrics', summary: 'Metrics for Prometheus', responses: plain('Text form', 'text/plain', { type: 'string' }) } },
+      '/metrics': {
+        get: {
+          operationId: 'metrics',
+          summary: 'Metrics for Prometheus',
+          security: [{ token: [] }, {}],
+          'x-cloud-administrator': true,
+          responses: {
+            ...plain('Text form', 'text/plain', { type: 'string' }),
+            '401': ref('responses', 'Unauthenticated'),
+            '403': ref('responses', 'Forbidden'),
+          },
+        },
+      },
       '/openapi.json': { get: { operationId: 'openapi', summary: 'This document', responses: plain('OpenAPI 3.1', 'application/json', { type: 'object' }) } },
     },
     components: components(),

@@ -1,7 +1,8 @@
 // The daemon as a process of its own: what it says, how it ends, and what a killed one leaves to the next.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,8 +24,13 @@ afterEach(async () => {
 
 /** The process, and the first line it says. */
 async function start(...args: string[]) {
+  return startWith({}, ...args);
+}
+
+async function startWith(environment: Record<string, string>, ...args: string[]) {
   const child = spawn(process.execPath, ['--conditions=@thecloud/source', entry, '--data-dir', dataDir, '--driver', 'memory', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
   });
   running.add(child);
   const exit = once(child, 'exit').then(([code]) => (running.delete(child), code as number | null));
@@ -82,12 +88,40 @@ describe('the process', () => {
     [['--listen', 'everywhere'], 'invalid_input', 2],
     [['--driver', 'cloud9'], 'invalid_input', 2],
     [['--lsten', '1'], 'invalid_input', 2],
+    [['--listen', '0', '--allowed-host', '*'], 'invalid_input', 2],
+    [['--listen', '0', '--allowed-origin', 'app.example.com'], 'invalid_input', 2],
+    [['--listen', '0', '--trusted-proxy', 'all'], 'invalid_input', 2],
+    [['--listen', '0', '--rate-limit', 'much'], 'invalid_input', 2],
+    [['--production'], 'invalid_input', 2],
     [['--data-dir', `/tmp/${'x'.repeat(120)}`], 'invalid_input', 2],
     [['--data-dir', '/etc/passwd/nope'], 'unavailable', 8],
   ])('says why it does not start with %j', async (args, code, status) => {
     const { said, exit } = await start(...args);
     expect(said.error).toMatchObject({ code });
     expect(await exit).toBe(status);
+  });
+});
+
+describe('the master key', () => {
+  const KEY = randomBytes(32).toString('base64');
+
+  it('comes from outside in production, and no program that the daemon runs inherits it', async () => {
+    const script = join(dataDir, 'key.sh');
+    const { exit, said, child } = await startWith({ CLOUD_MASTER_KEY: KEY }, '--production');
+    expect(said.ready).toBeDefined();
+    expect(await missing('master-key')).toBe(true);
+    child.kill('SIGTERM');
+    expect(await exit).toBe(0);
+    // Once it was given a key, it is started with no other and not without.
+    expect((await start()).said.error).toMatchObject({ code: 'conflict' });
+    // The program that prints the key is the first that the daemon runs: what it inherits, the others do.
+    await writeFile(script, `#!/bin/sh\nenv > '${dataDir}/inherited'\necho '${KEY}'\n`, { mode: 0o700 });
+    const again = await startWith({ CLOUD_MASTER_KEY_COMMAND: script, CLOUD_MASTER_KEY_NEXT: '' }, '--production');
+    expect(again.said.error).toBeUndefined();
+    expect(await readFile(join(dataDir, 'inherited'), 'utf8')).not.toContain('CLOUD_MASTER_KEY');
+    again.child.kill('SIGTERM');
+    expect(await again.exit).toBe(0);
+    expect(again.log()).not.toContain(KEY);
   });
 });
 
