@@ -1,6 +1,5 @@
 // Secrets: a row tells about one, sealed versions lie in a table of their own. A value is in the clear only in the answer to whoever reads it.
 import { randomInt } from 'node:crypto';
-import { systemPrincipal } from '../../kernel/authorize.ts';
 import { Fault } from '../../kernel/errors.ts';
 import type { Keys, Scope } from '../../kernel/keyring.ts';
 import { type Call, type RowOf, type Rows, service } from '../../kernel/service.ts';
@@ -11,9 +10,9 @@ import { migrations, type Sql } from './tables.ts';
 
 type Row = RowOf<typeof secrets>;
 type SecretCall<I = unknown> = Call<typeof secrets, I>;
+type Caller = Pick<SecretCall, 'principal' | 'administers'>;
 
 const PURPOSE = 'secret';
-const SYSTEM = systemPrincipal('').id;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const RESEALED_AT_ONCE = 200;
 
@@ -59,12 +58,12 @@ function valueFrom({ value, generate }: { value?: string | undefined; generate?:
 }
 
 /** A private secret of somebody else is not there; for the system it is, which takes a whole tenant down. */
-const maySee = (row: Row, { principal }: Pick<SecretCall, 'principal'>): boolean =>
-  !row.spec.private || row.status.ownerId === principal.id || principal.id === SYSTEM;
+const maySee = (row: Row, { principal, administers }: Caller): boolean =>
+  !row.spec.private || row.status.ownerId === principal.id || (principal.kind === 'system' && administers);
 
 async function visible(
   rows: Pick<Rows<typeof secrets>, 'list'>,
-  call: Pick<SecretCall, 'principal'>,
+  call: Caller,
   page: { limit?: number | undefined; cursor?: string | undefined; label?: string[] | undefined },
 ) {
   const found: Row[] = [];
