@@ -28,7 +28,7 @@ export interface SessionTokens {
   refreshExpiresAt?: string;
 }
 
-export interface ApiKey {
+interface ApiKey {
   kind: 'api-key';
   endpoint: string;
   principal: Who;

@@ -8,7 +8,7 @@ import { flag, isSet, type Words } from './words.ts';
 export type Endpoint = { socket: string } | { host: string; port: number; url: string; secure: boolean };
 
 /** What a call proves itself with: a token as it stands, or whatever the context of that name has. */
-export type Proof = { token: string } | { context: string };
+type Proof = { token: string } | { context: string };
 
 export interface Settings {
   output: Output;
@@ -39,7 +39,7 @@ export type Setting = keyof typeof SETTINGS;
 export type Config = Partial<Record<Setting, string>>;
 export const readConfig = (): Config => (readObject(configFile()) ?? {}) as Config;
 
-export type Source = 'flag' | 'environment' | 'context' | 'config';
+type Source = 'flag' | 'environment' | 'context' | 'config';
 export interface Found {
   value: string;
   source: Source;

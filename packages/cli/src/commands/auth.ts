@@ -98,7 +98,7 @@ async function login(words: Words): Promise<number> {
   }
   const email = await emailFrom(input);
   warnOpenly(place.settings);
-  const password = typeof input['password'] === 'string' ? input['password'] : await asked('password', (what) => askSecret(`${what}: `));
+  const password = typeof input['password'] === 'string' ? input['password'] : await asked(words, 'password', (what) => askSecret(`${what}: `));
   const remote = new Remote({ ...place.settings, tenant: undefined, proof: undefined });
   const answer = (await remote.call(operation('auth login'), { input: { email, password } })).value as SessionAnswer;
   return enter(words, place, answer);
@@ -142,9 +142,9 @@ async function emailFrom(input: Record<string, unknown>): Promise<string> {
 }
 
 /** A secret that was not given: asked for where somebody sits, refused elsewhere. */
-async function asked(name: string, ask: (what: string) => Promise<string>, what = 'Password'): Promise<string> {
+async function asked(words: Words, name: string, ask: (what: string) => Promise<string>, what = 'Password'): Promise<string> {
   if (someoneIsThere()) return ask(what);
-  throw usage(`--${name} is missing, and nobody is there to ask`, `give --${name} - and the ${what.toLowerCase()} on standard input, or --${name} @file`);
+  throw usage(`--${name} is missing, and nobody is there to ask for it`, ['cloud', words.command.id, ...words.positionals, `--${name} -`].join(' '));
 }
 
 /** http:// to another machine shows the password to everything between. */
@@ -198,7 +198,7 @@ async function register(words: Words): Promise<number> {
   if (place.made !== undefined) checkedName(place.name);
   const email = await emailFrom(input);
   warnOpenly(place.settings);
-  const password = typeof input['password'] === 'string' ? input['password'] : await asked('password', askNewSecret);
+  const password = typeof input['password'] === 'string' ? input['password'] : await asked(words, 'password', askNewSecret);
   const remote = new Remote({ ...place.settings, tenant: undefined, proof: undefined });
   await remote.call(operation('auth register'), { input: { ...input, email, password } });
   const answer = (await remote.call(operation('auth login'), { input: { email, password } })).value as SessionAnswer;
@@ -210,8 +210,8 @@ async function resetPassword(words: Words): Promise<number> {
   const settings = settingsOf(words);
   const email = await emailFrom(input);
   warnOpenly(settings);
-  const once = typeof input['token'] === 'string' ? input['token'] : await asked('token', (what) => askSecret(`${what}: `), 'One-time token');
-  const password = typeof input['password'] === 'string' ? input['password'] : await asked('password', askNewSecret, 'New password');
+  const once = typeof input['token'] === 'string' ? input['token'] : await asked(words, 'token', (what) => askSecret(`${what}: `), 'One-time token');
+  const password = typeof input['password'] === 'string' ? input['password'] : await asked(words, 'password', askNewSecret, 'New password');
   await new Remote({ ...settings, tenant: undefined, proof: undefined }).call(operation('auth reset-password'), {
     input: { email, token: once.trim(), password },
   });
@@ -223,8 +223,9 @@ async function changePassword(words: Words): Promise<number> {
   const { input } = await inputOf(words);
   const settings = settingsOf(words);
   warnOpenly(settings);
-  const current = typeof input['current'] === 'string' ? input['current'] : await asked('current', (what) => askSecret(`${what}: `), 'Password in force');
-  const password = typeof input['password'] === 'string' ? input['password'] : await asked('password', askNewSecret, 'New password');
+  const current =
+    typeof input['current'] === 'string' ? input['current'] : await asked(words, 'current', (what) => askSecret(`${what}: `), 'Password in force');
+  const password = typeof input['password'] === 'string' ? input['password'] : await asked(words, 'password', askNewSecret, 'New password');
   const { ended } = (await new Remote(settings).call(operation('auth change-password'), { input: { current, password } })).value as { ended: number };
   if (!settings.quiet) err(`The password is changed${ended === 0 ? '' : `; ${ended} other session${ended === 1 ? ' was' : 's were'} ended`}.\n`);
   return EXIT.done;

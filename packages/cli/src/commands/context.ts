@@ -90,7 +90,7 @@ export function checkedName(name: string): string {
 }
 
 /** Where the settings in force lead, as a context keeps it. */
-export const whereIs = ({ endpoint, dataDir }: Settings, words: Words): Context =>
+const whereIs = ({ endpoint, dataDir }: Settings, words: Words): Context =>
   'url' in endpoint ? { url: endpoint.url } : flag(words, 'socket') === undefined ? { dataDir: resolve(dataDir) } : { socket: resolve(endpoint.socket) };
 
 async function create(words: Words, name: string): Promise<number> {
