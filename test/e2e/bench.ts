@@ -180,16 +180,17 @@ export class TestCloud implements AsyncDisposable {
     const left: string[] = [];
     if (this.driver === 'docker' && this.#installation !== undefined) {
       const label = [`thecloud.installation=${this.#installation}`];
-      const [containers, networks, volumes, images] = await Promise.all([
+      const [containers, networks, volumes, images, kept] = await Promise.all([
         docker.listContainers({ all: true, filters: { label } }),
         docker.listNetworks({ filters: { label } }),
         docker.listVolumes({ filters: JSON.stringify({ label }) }),
         docker.listImages({ filters: { label } }),
+        docker.listImages({ filters: { reference: [`thecloud-image/${this.#installation.toLowerCase()}/*`] } }),
       ]);
       for (const { Names, Id, Labels } of containers) left.push(`container ${Names[0] ?? Id} (${Labels['thecloud.id'] ?? ''})`);
       for (const { Name, Id } of networks) left.push(`network ${Name} ${Id.slice(0, 12)}`);
       for (const { Name } of volumes.Volumes ?? []) left.push(`volume ${Name}`);
-      for (const { RepoTags, Id } of images) left.push(`image ${RepoTags?.join() ?? Id}`);
+      for (const { RepoTags, Id } of [...images, ...kept]) left.push(`image ${RepoTags?.join() ?? Id}`);
     }
     for (const device of readdirSync('/sys/block').filter((name) => name.startsWith('loop'))) {
       const file = `/sys/block/${device}/loop/backing_file`;

@@ -104,7 +104,8 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
   }
 
   /** What an instance that is not in the backend is to be made from. Throws Waiting while that is fetched. */
-  async function contentOf(row: InstanceRow, held: Held, { client, event }: Context): Promise<string> {
+  async function contentOf(row: InstanceRow, held: Held, { client, event, progress }: Context): Promise<string> {
+    progress('looking for the image');
     const { image } = client({ image: images });
     const reference = row.spec.image;
     const hold = async (gone?: string) => {
