@@ -1,4 +1,5 @@
 // How often. Counted in memory, by address or principal, in fixed windows; a flood of addresses costs no more memory than the most that are counted.
+// oxlint-disable-next-line triple-slash-reference -- an untyped module can be declared in no other way
 /// <reference path="./rate-limiter-memory.d.ts" />
 import { Fault } from '@thecloud/core/contracts';
 import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
