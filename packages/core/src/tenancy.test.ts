@@ -93,6 +93,24 @@ test('an instance keeps what its image meant, though the name is imported anew; 
   expect(b.world.keptImages.size).toBe(0);
 });
 
+test('an instance from before images belonged to tenants goes on, and is made anew from what its name means', async () => {
+  const drivers = memoryDrivers();
+  drivers.world.hostImage('busybox:latest');
+  const { b, ours } = await two(drivers);
+  await using _ = b;
+  await done(ours, ours.instance.create({ name: 'web', image: 'busybox' }));
+  const [instance] = b.world.instances.values();
+  if (instance === undefined) throw new Error('no instance');
+  await b.db.deleteFrom('image_use' as 'meta').execute();
+  delete instance.spec.content;
+  await done(ours, ours.instance.stop('web'));
+  await done(ours, ours.instance.start('web'));
+  expect(instance.spec.content).toBeUndefined();
+  const moved = drivers.world.hostImage('busybox:latest', 'newer');
+  b.world.vanish(instance.spec.id);
+  await b.until(() => contentOf(b, 'web') === moved.content);
+});
+
 test('an import that is given up, or is no image, leaves what was there', async () => {
   const { b, ours, drivers } = await two();
   await using _ = b;
