@@ -66,6 +66,7 @@ export type Format =
   | 'boolean'
   | 'seconds'
   | 'words'
+  | 'document'
   | 'json';
 
 export interface Column {

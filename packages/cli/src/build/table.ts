@@ -351,6 +351,7 @@ function formatOf(field: string, json: JsonSchema): Format {
   if (field.endsWith('MiB')) return 'mib';
   if (field === 'size') return 'gib';
   if (field === 'ports') return 'ports';
+  if (field === 'document') return 'document';
   if (json.cli?.seconds) return 'seconds';
   if (field === 'command' || field === 'entrypoint') return 'words';
   if (json.type === 'boolean') return 'boolean';

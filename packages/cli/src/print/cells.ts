@@ -48,6 +48,8 @@ export function cell(format: Format, value: unknown, style: Style): string {
         : text(value);
     case 'words':
       return Array.isArray(value) ? value.map((word) => (/^[\w@%+=:,./-]+$/.test(String(word)) ? String(word) : JSON.stringify(word))).join(' ') : text(value);
+    case 'document':
+      return style.long ? JSON.stringify(value, undefined, 2).split('\n').map(printable).join('\n') : text(value);
     case 'list':
       return Array.isArray(value) ? value.map(text).join(style.long ? '\n' : ', ') : text(value);
     default:

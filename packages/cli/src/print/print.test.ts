@@ -25,6 +25,12 @@ describe('values', () => {
     expect(cell('age', at(-30), { ...style, long: true })).toMatch(/ \(30s ago\)$/);
   });
 
+  it('shows documents as they are written, in a line where there is only one', () => {
+    const value = { Version: '2012-10-17', Statement: [] };
+    expect(cell('document', value, style)).toBe('{"Version":"2012-10-17","Statement":[]}');
+    expect(cell('document', value, { ...style, long: true })).toBe('{\n  "Version": "2012-10-17",\n  "Statement": []\n}');
+  });
+
   it('shows bytes in the unit that keeps them short', () => {
     expect([0, 1023, 1024, 1536, 1_288_490_189, 1024 ** 2 - 1].map(bytes)).toEqual(['0 B', '1023 B', '1 KiB', '1.5 KiB', '1.2 GiB', '1 MiB']);
   });
