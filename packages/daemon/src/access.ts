@@ -2,7 +2,8 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Core, Principal } from '@thecloud/core';
-import { Fault, type Operation } from '@thecloud/core/contracts';
+import { Fault } from '@thecloud/core/contracts';
+import type { Endpoint } from './endpoints.ts';
 import { RefusedToken, refusing } from './faults.ts';
 import type { Limits, Standing } from './limits.ts';
 import { limitKeyOf, type Sources } from './source.ts';
@@ -17,8 +18,10 @@ export interface Caller {
   standing?: Standing | undefined;
 }
 
-/** Who sent this; `operation` is the one that is asked for, if any. Rejects with `unauthenticated`, or `rate_limited`. */
-export type Authenticate = (request: IncomingMessage, operation?: Operation) => Caller | Promise<Caller>;
+export type Asked = Pick<Endpoint, 'name' | 'operation'>;
+
+/** Who sent this; `asked` is the operation that is asked for, if any. Rejects with `unauthenticated`, or `rate_limited`. */
+export type Authenticate = (request: IncomingMessage, asked?: Asked) => Caller | Promise<Caller>;
 
 export interface Keeper {
   core: Pick<Core, 'authenticate'>;
@@ -96,11 +99,11 @@ export function overTcp(keeper: Keeper, { limits, sources }: { limits: Limits; s
     }
   };
 
-  return async (request, operation) => {
+  return async (request, asked) => {
     const source = sources.of(request);
     const key = limitKeyOf(source);
     const bearer = bearerOf(request);
-    if (operation?.access === 'anonymous') await limits.anonymous.take(key);
+    if (asked?.operation.access === 'anonymous') await limits.anonymous(asked.name).take(key);
     const caller: Caller = bearer === undefined ? { principal: undefined, source } : await prove(bearer, source, key);
     return { ...caller, standing: await limits.calls?.take(caller.principal?.id ?? `from ${key}`) };
   };

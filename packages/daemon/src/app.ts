@@ -94,10 +94,10 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
     const preflight = preflightHeaders(request.raw, web, methodsOf(path));
     if (preflight !== undefined) return reply.code(204).headers(preflight).send();
     if (path === '/healthz') return;
-    const operation = request.routeOptions.config.endpoint?.operation;
-    const caller = await door.authenticate(request.raw, operation);
+    const { endpoint } = request.routeOptions.config;
+    const caller = await door.authenticate(request.raw, endpoint);
     // The core would say so too, after the body was read.
-    if (operation?.access !== 'anonymous') mustBeKnown(caller);
+    if (endpoint?.operation.access !== 'anonymous') mustBeKnown(caller);
     callers.set(request, caller);
     const { standing } = caller;
     if (standing === undefined) return;

@@ -71,23 +71,29 @@ const seconds = (milliseconds: number): number => Math.max(1, Math.ceil(millisec
 
 /** The limits of a listener that others than the owner can reach. */
 export interface Limits {
-  /** Of an address, for what anybody may ask: logins, registrations, refreshes. */
-  anonymous: Allowance;
+  /** Of an address, for what anybody may ask, by the operation's name. */
+  anonymous(operation: string): Allowance;
   /** Of an address: tokens and keys that were refused. */
   refused: Allowance;
   /** Of a principal, or of an address without one. Undefined: as many as they like. */
   calls: Allowance | undefined;
 }
 
+/** Operations that take what a program keeps, in place of what a person thought of. */
+const RANDOM = new Set(['refresh', 'clientToken']);
+
 /** Calls a second, sustained, of one principal over TCP. */
-export const RATE_LIMIT = 200;
+const RATE_LIMIT = 200;
 /** A burst may be as much as that many seconds of the sustained rate. */
 const BURST_SECONDS = 5;
 
 /** `rate` in calls a second; 0 for no limit. */
 export function limitsOf(rate = RATE_LIMIT): Limits {
+  const typed = new Allowance('attempts from this address', { points: 20, seconds: 60 });
+  // 256 random bits: there is nothing to guess, and many programs may share an address.
+  const random = new Allowance('tokens were asked for from this address', { points: 120, seconds: 60 });
   return {
-    anonymous: new Allowance('attempts from this address', { points: 20, seconds: 60 }),
+    anonymous: (operation) => (RANDOM.has(operation) ? random : typed),
     refused: new Allowance('credentials from this address were refused', { points: 30, seconds: 60 }),
     calls: rate === 0 ? undefined : new Allowance('calls', { points: rate * BURST_SECONDS, seconds: BURST_SECONDS }),
   };

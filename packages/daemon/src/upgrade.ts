@@ -29,7 +29,7 @@ export function createUpgrades({ core, log, access, calls, web, recheckMs = RECH
     const door = doorOf(access, web, request, true);
     const path = pathOf(request.url);
     const found = upgradeOf(path);
-    const caller = await door.authenticate(request, found?.endpoint.operation);
+    const caller = await door.authenticate(request, found?.endpoint);
     if (found?.endpoint.operation.access !== 'anonymous') mustBeKnown(caller);
     if (found === undefined) throw unknownUpgrade(request.method ?? 'GET', path);
     const { endpoint, target } = found;

@@ -89,7 +89,7 @@ export const refusesToken = ({ statusCode, headers }: IncomingMessage): boolean 
  * Sends a request with the token, and with another when that one was refused. Of the refused request nothing was done, so even a write is still one write.
  * `send` resolves with the answer, whatever its status.
  */
-export async function signed(
+async function signed(
   { bearer }: Place,
   prepared: Prepared,
   signal: AbortSignal | undefined,

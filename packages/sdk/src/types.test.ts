@@ -30,6 +30,10 @@ describe('the client’s types', () => {
       cloud.vpcs.list(),
       // @ts-expect-error a program is needed
       cloud.instance.exec('web', {}),
+      // @ts-expect-error set at creation and never changed
+      cloud.vpc.update('prod', { cidr: '10.0.0.0/16' }),
+      // @ts-expect-error no more than that may be changed
+      cloud.instance.update('web', { image: 'debian:trixie' }),
       // @ts-expect-error no such option
       cloud.vpc.list({}, { ifmatch: 3 }),
     ]);
