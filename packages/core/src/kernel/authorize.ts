@@ -1,7 +1,7 @@
 // Who may do what. Every call passes here, whatever carried it; a service cannot forget it, because it never calls it.
 // The kernel knows roles that are built in and the order in which things decide; who people are and what was given to them, a directory tells.
 import { isIP } from 'node:net';
-import type { AnyResource, Kind } from './contract.ts';
+import type { AnyResource, Contract, Kind } from './contract.ts';
 import type { Db } from './db.ts';
 import { Fault } from './errors.ts';
 import { type CompiledPolicy, type ContextValues, evaluate } from './policy/index.ts';
@@ -103,6 +103,10 @@ export const bareDirectory = (db: Db): Directory => ({
 
 export const isAdministrator = (principal: Principal): boolean => principal.administrator === true || principal.roles['*']?.includes('admin') === true;
 
+/** Where to look for what was written down of calls: in the tenant, and for administrators of the installation among the installation's own. */
+export const scopesOf = ({ tenantId, principal }: { tenantId: string; principal: Principal }): readonly string[] =>
+  isAdministrator(principal) ? [tenantId, INSTALLATION] : [tenantId];
+
 /** Roles that a principal says it has in a tenant. */
 export const rolesIn = (principal: Principal, tenantId: string): readonly string[] => [...(principal.roles[tenantId] ?? []), ...(principal.roles['*'] ?? [])];
 
@@ -121,6 +125,24 @@ const builtIn: Readonly<Record<string, BuiltIn>> = {
   viewer: (kind, restricted) => restricted !== 'all' && looks(kind),
 };
 export const BUILT_IN_ROLES = ['admin', 'developer', 'viewer'] as const;
+
+/** What a built-in role allows among these contracts. */
+export const builtInPermissions = (role: (typeof BUILT_IN_ROLES)[number], contracts: Iterable<Contract>): string[] =>
+  [...contracts].flatMap(({ resource, operations }) =>
+    Object.entries(operations)
+      .filter(([, { access, internal, kind }]) => access === 'role' && !internal && builtIn[role]?.(kind, resource.restricted))
+      .map(([name]) => `${resource.name}:${name}`),
+  );
+
+/**
+ * Whether a principal has a permission so that it may give it to others: for everything of its kind, and with no Deny about it,
+ * for a Deny may be about things whose names are not known here.
+ */
+export const mayGive = (grants: Grants, question: Question): boolean =>
+  decide(grants, question).allowed &&
+  ![...grants.policies, ...(grants.bounds ?? [])].some(({ statements }) =>
+    statements.some(({ effect, actions }) => effect === 'Deny' && actions.has(question.permission.toLowerCase())),
+  );
 
 export interface Question {
   /** `<resource>:<operation>`. */

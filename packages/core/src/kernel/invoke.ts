@@ -15,6 +15,7 @@ import {
   type Grants,
   INSTALLATION,
   isAdministrator,
+  mayGive,
   type Principal,
   rolesIn,
   rulingText,
@@ -390,6 +391,27 @@ export class Kernel implements Core {
     return decide(grants, { permission: 'policy:get', kind: 'read', restricted, resources: [crn(actingIn, 'policy', '*')], context }).allowed;
   }
 
+  #mayGive({ grants, principal, actingIn, tenantName, source, startedAt }: Frame, permission: string): boolean {
+    const [service = '', name = ''] = permission.split(':');
+    const bound = this.#bound.get(service);
+    const found = bound?.operations.get(name)?.operation;
+    if (grants === undefined || bound === undefined || found === undefined || found.access !== 'role' || found.internal) return false;
+    return mayGive(grants, {
+      permission,
+      kind: found.kind,
+      restricted: bound.contract.resource.restricted,
+      resources: [crn(actingIn, service, '*')],
+      context: contextOf({
+        principal,
+        tenant: { id: actingIn, name: tenantName },
+        source,
+        now: startedAt,
+        requestLabels: undefined,
+        resourceLabels: undefined,
+      }),
+    });
+  }
+
   /** The same question without a call, for those who ask what would be. */
   async #rule(principal: Principal, tenantId: string, asked: AccessQuestion): Promise<AccessAnswer> {
     const [service = '', name = ''] = asked.permission.split(':');
@@ -701,6 +723,7 @@ export class Kernel implements Core {
           this.#nested(unit, { principal: as, actingIn: inTenant, tenantName: '', source: 'internal', requestId, grants: inlineGrants(as, inTenant) }),
         );
       },
+      mayGive: (permission) => this.#mayGive(frame, permission),
       event: async (row, type, text) => {
         if (unit === undefined) throw new Error('an event needs a transaction');
         await appendEvent(unit, {

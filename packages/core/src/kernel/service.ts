@@ -71,6 +71,8 @@ export interface Call<C extends Contract, Input> extends CallBase<Input> {
   client<D extends Contracts>(contracts: D): Client<D>;
   /** Calls in this same transaction too (of a read: each by itself), but as the system in any tenant: for what follows from a change that was allowed. */
   systemClient<D extends Contracts>(tenantId: string, contracts: D): Client<D>;
+  /** Whether the caller has a permission in the tenant so that it may give it to others. Undefined names: false. */
+  mayGive(permission: string): boolean;
   /** Adds an event besides those that row writes make. */
   event(row: Pick<Row, 'id' | 'name'>, type: string, message: string): Promise<void>;
   /** Says after the commit (`onCommit`) that something of this row of the call's resource changed, where only a table of the service's own was written. */

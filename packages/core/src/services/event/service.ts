@@ -1,5 +1,6 @@
 // Events: the log that row writes append to, listed and followed.
 import type { z } from 'zod';
+import { scopesOf } from '../../kernel/authorize.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
 import { service } from '../../kernel/service.ts';
@@ -7,7 +8,7 @@ import { type Event, events } from './contract.ts';
 
 type EventView = z.output<typeof Event>;
 interface Filter {
-  tenantId: string;
+  tenants: readonly string[];
   resource?: string | undefined;
   type?: string | undefined;
 }
@@ -20,7 +21,7 @@ export const eventService = service(events, (context) => {
     throw new Fault('invalid_input', `${field}: ${message}`, { details: [{ path: field, message }] });
   };
   /** A misspelt filter would look like a cloud in which nothing happens. */
-  const check = ({ resource, type }: Omit<Filter, 'tenantId'>): void => {
+  const check = ({ resource, type }: Omit<Filter, 'tenants'>): void => {
     if (resource !== undefined) known('resource', resource.split('/', 1)[0] as string);
     if (type?.replace(/\*$/, '').includes('*')) {
       throw new Fault('invalid_input', 'type: * may stand only at the end', { details: [{ path: 'type', message: 'use for example instance.*' }] });
@@ -28,7 +29,7 @@ export const eventService = service(events, (context) => {
     if (type?.includes('.')) known('type', type.split('.', 1)[0] as string);
   };
   const page = async (filter: Filter, options: { after?: number | undefined; newest?: number; limit?: number }): Promise<EventView[]> => {
-    let query = context.db.selectFrom('event').selectAll().where('tenant', '=', filter.tenantId);
+    let query = context.db.selectFrom('event').selectAll().where('tenant', 'in', filter.tenants);
     if (filter.resource !== undefined) {
       // The names of images have slashes of their own.
       const slash = filter.resource.indexOf('/');
@@ -76,7 +77,7 @@ export const eventService = service(events, (context) => {
         const { since, limit, ...filter } = call.input;
         check(filter);
         // With `since` it goes on from there, so that a caller can read page by page and miss nothing.
-        return { items: await page({ tenantId: call.tenantId, ...filter }, since === undefined ? { newest: limit } : { after: since, limit }) };
+        return { items: await page({ tenants: scopesOf(call), ...filter }, since === undefined ? { newest: limit } : { after: since, limit }) };
       },
       async *watch(call) {
         const { since, ...filter } = call.input;
@@ -102,7 +103,7 @@ export const eventService = service(events, (context) => {
             }
             changed = false;
             for (;;) {
-              const items = await page({ tenantId: call.tenantId, ...filter }, { after, limit: 500 });
+              const items = await page({ tenants: scopesOf(call), ...filter }, { after, limit: 500 });
               for (const item of items) {
                 after = item.id;
                 yield item;

@@ -1,5 +1,6 @@
 // Operations: the durable promises that asynchronous writes answer with.
 import type { z } from 'zod';
+import { scopesOf } from '../../kernel/authorize.ts';
 import type { KernelTables } from '../../kernel/db.ts';
 import type { FaultBody } from '../../kernel/errors.ts';
 import { Fault } from '../../kernel/errors.ts';
@@ -25,11 +26,11 @@ const viewOf = (row: KernelTables['operation']): View => ({
 });
 
 export const operationService = service(operations, (context) => {
-  const find = async (tenantId: string, id: string): Promise<View> => {
+  const find = async (tenants: readonly string[], id: string): Promise<View> => {
     const rows = await context.db
       .selectFrom('operation')
       .selectAll()
-      .where('tenant', '=', tenantId)
+      .where('tenant', 'in', tenants)
       .where('id', '>=', id)
       .where('id', '<', `${id}{`)
       .limit(2)
@@ -44,17 +45,17 @@ export const operationService = service(operations, (context) => {
         let query = context.db
           .selectFrom('operation')
           .selectAll()
-          .where('tenant', '=', call.tenantId)
+          .where('tenant', 'in', scopesOf(call))
           .orderBy('created_at', 'desc')
           .orderBy('id', 'desc')
           .limit(call.input.limit);
         if (call.input.state !== undefined) query = query.where('state', '=', call.input.state);
         return { items: (await query.execute()).map(viewOf) };
       },
-      get: (call) => find(call.tenantId, call.targetName),
+      get: (call) => find(scopesOf(call), call.targetName),
       async wait(call) {
         const { timeout, progress } = call.input;
-        const { id } = await find(call.tenantId, call.targetName);
+        const { id } = await find(scopesOf(call), call.targetName);
         let view: View | undefined;
         const ended = await waitFor({
           onCommit: context.onCommit,
@@ -62,7 +63,7 @@ export const operationService = service(operations, (context) => {
           milliseconds: timeout * 1000,
           concerns: ({ operations }) => operations.includes(id),
           look: async () => {
-            view = await find(call.tenantId, id);
+            view = await find(scopesOf(call), id);
             return view.state !== 'running' || (progress !== undefined && (view.progress ?? '') !== progress) ? view : undefined;
           },
         });

@@ -63,6 +63,13 @@ export const policies = contract(policy, {
     output: Attachment,
     examples: [['policy detach no-deletes --user ann@example.com', '']],
   }),
+  forget: action(policy, {
+    summary: 'Detach all policies from a principal that is no more',
+    target: false,
+    internal: true,
+    input: { kind: z.enum(['user', 'service-account', 'api-key', 'role']), id: z.string() },
+    output: z.strictObject({ detached: z.int() }),
+  }),
   attachments: query(policy, {
     summary: 'Show what a policy is attached to',
     output: z.strictObject({ items: z.array(Attachment) }),
