@@ -6,9 +6,9 @@ import { INSTALLATION, isAdministrator } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { notACursor } from '../../kernel/page.ts';
+import { matches } from '../../kernel/policy/index.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { type AuditLine, audits } from './contract.ts';
-import { isLiteral, literalStart, matches } from './pattern.ts';
 
 type View = z.output<typeof AuditLine>;
 interface Filter {
@@ -24,6 +24,10 @@ interface Filter {
 const PAGE = 500;
 /** Sorts after everything that begins with the same characters. */
 const LAST = '\u{10ffff}';
+
+const isLiteral = (pattern: string): boolean => !/[*?]/.test(pattern);
+/** What every match begins with. */
+const literalStart = (pattern: string): string => /^[^*?]*/.exec(pattern)?.[0] ?? '';
 
 const view = (line: AuditRecord): View => ({
   id: line.seq,

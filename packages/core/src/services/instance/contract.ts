@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { action, channel, contract, crud, query, resource, stream } from '../../kernel/contract.ts';
-import { CATALOG } from '../instance-type/catalog.ts';
+import { action, channel, contract, crud, immutable, query, resource, stream } from '../../kernel/contract.ts';
 import { commandField, imageReference, withoutZero } from '../image/contract.ts';
+import { CATALOG } from '../instance-type/catalog.ts';
 import { mountFrom, portFrom } from './notation.ts';
 
 export const Port = z.strictObject({
@@ -48,7 +48,7 @@ const cloudInit = z.strictObject({
   finishedAt: z.iso.datetime().optional(),
 });
 
-/** A size that is not in the catalogue (any more) counts nothing, at its end as at its beginning. */
+/** The service refuses a type that is not in the catalogue; until then it counts nothing. */
 const sizeOf = (type: string): { cpus: number; memoryMiB: number } => CATALOG.find(({ name }) => name === type) ?? { cpus: 0, memoryMiB: 0 };
 
 export const instance = resource('instance', {
@@ -57,12 +57,14 @@ export const instance = resource('instance', {
   reconciled: true,
   states: ['pending', 'running', 'stopped', 'paused', 'deleting', 'error'],
   spec: {
-    image: imageReference.meta({ immutable: true, description: 'Image to start from', example: 'busybox', cli: { char: 'i' } }),
-    type: z
-      .string()
-      .default('small')
-      .meta({ immutable: true, description: 'Instance type, see `cloud instance-type list`', example: 'small', cli: { char: 't' } }),
-    vpc: z.string().min(1).meta({ immutable: true, ref: 'vpc', description: 'VPC to be in' }),
+    image: immutable(imageReference.meta({ description: 'Image to start from', example: 'busybox', cli: { char: 'i' } })),
+    type: immutable(
+      z
+        .string()
+        .default('small')
+        .meta({ description: 'Instance type, see `cloud instance-type list`', example: 'small', cli: { char: 't' } }),
+    ),
+    vpc: immutable(z.string().min(1).meta({ ref: 'vpc', description: 'VPC to be in' })),
     command: commandField
       .optional()
       .meta({ description: "Replaces the image's command; split into words as a shell does, without a shell", example: 'sleep 1h' }),
@@ -81,25 +83,31 @@ export const instance = resource('instance', {
         example: ['8080:80'],
         cli: { flag: 'publish', char: 'p' },
       }),
-    volumes: z
-      .array(mountField)
-      .max(26)
-      .default([])
-      .meta({ immutable: true, description: 'Attach volume:/path[:ro]', example: ['data:/data'], cli: { flag: 'volume', char: 'v' } }),
-    sshKeys: z
-      .array(z.string())
-      .max(64)
-      .default([])
-      .meta({ immutable: true, ref: 'ssh-key', weak: true, description: 'SSH keys that may log in as root', cli: { flag: 'ssh-key' } }),
+    volumes: immutable(
+      z
+        .array(mountField)
+        .max(26)
+        .default([])
+        .meta({ description: 'Attach volume:/path[:ro]', example: ['data:/data'], cli: { flag: 'volume', char: 'v' } }),
+    ),
+    sshKeys: immutable(
+      z
+        .array(z.string())
+        .max(64)
+        .default([])
+        .meta({ ref: 'ssh-key', weak: true, description: 'SSH keys that may log in as root', cli: { flag: 'ssh-key' } }),
+    ),
     metadata: z
       .record(z.string().min(1).max(128), z.string().max(4096))
       .default({})
       .meta({ description: 'Metadata, key=value', example: { owner: 'ops' } }),
-    userData: z
-      .string()
-      .max(65_536)
-      .optional()
-      .meta({ immutable: true, description: 'Cloud-init user data: a #! script or #cloud-config, run once at first boot', cli: { file: true } }),
+    userData: immutable(
+      z
+        .string()
+        .max(65_536)
+        .optional()
+        .meta({ description: 'Cloud-init user data: a #! script or #cloud-config, run once at first boot', cli: { file: true } }),
+    ),
     restartPolicy: z.enum(['always', 'on-failure', 'never']).default('always').meta({ description: 'What to do when the program ends by itself' }),
     stopTimeout: z
       .int()
@@ -107,10 +115,12 @@ export const instance = resource('instance', {
       .max(3600)
       .default(10)
       .meta({ description: 'Seconds between the stop signal and the kill', cli: { seconds: true } }),
-    desiredState: z
-      .enum(['running', 'stopped', 'paused'])
-      .default('running')
-      .meta({ immutable: true, description: 'What the instance is meant to be', cli: { hidden: true } }),
+    desiredState: immutable(
+      z
+        .enum(['running', 'stopped', 'paused'])
+        .default('running')
+        .meta({ description: 'What the instance is meant to be', cli: { hidden: true } }),
+    ),
   },
   status: {
     address: z.string().optional().meta({ description: 'Private address' }),
