@@ -218,13 +218,20 @@ interface Extra<X extends Shape> {
   examples?: readonly (readonly [string, string])[];
 }
 
+declare const NEVER_CHANGES: unique symbol;
+/** A field's schema whose type says, too, that the field is set at creation and never changed. */
+export type Immutable<S extends z.ZodType> = S & { readonly [NEVER_CHANGES]: true };
+/** Goes around the whole schema: what is called on the result forgets it. */
+export const immutable = <S extends z.ZodType>(schema: S): Immutable<S> => schema.meta({ ...schema.meta(), immutable: true }) as Immutable<S>;
+type Mutable<S extends Shape> = { [K in keyof S as S[K] extends { readonly [NEVER_CHANGES]: true } ? never : K]: S[K] };
+
 type CreateIn<Spec extends Shape, X extends Shape> = z.ZodType<
   Out<Omit<Spec, keyof X>> & Out<X> & { name: string; labels: Record<string, string> },
   In<Omit<Spec, keyof X>> & In<X> & { name: string; labels?: Record<string, string> }
 >;
 type UpdateIn<Spec extends Shape, X extends Shape> = z.ZodType<
-  { -readonly [K in keyof Omit<Spec, keyof X>]?: z.output<Spec[K]> | null } & Out<X> & { labels?: Record<string, string> },
-  { [K in keyof Omit<Spec, keyof X>]?: z.input<Spec[K]> | null } & In<X> & { labels?: Record<string, string> }
+  { -readonly [K in keyof Mutable<Omit<Spec, keyof X>>]?: z.output<Spec[K]> | null } & Out<X> & { labels?: Record<string, string> },
+  { [K in keyof Mutable<Omit<Spec, keyof X>>]?: z.input<Spec[K]> | null } & In<X> & { labels?: Record<string, string> }
 >;
 export interface ListInput {
   label?: string[];

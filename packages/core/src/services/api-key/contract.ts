@@ -1,18 +1,20 @@
 import { z } from 'zod';
-import { action, contract, crud, resource } from '../../kernel/contract.ts';
+import { action, contract, crud, immutable, resource } from '../../kernel/contract.ts';
 
 export const apiKey = resource('api-key', {
   summary: 'API keys: credentials for programs',
   description: 'A key acts as its owner, in the tenant that it was made in. Policies on a key narrow it; they never widen what its owner may do.',
   prefix: 'key',
   spec: {
-    serviceAccount: z.string().min(1).optional().meta({ immutable: true, ref: 'service-account', description: 'Acts as this service account instead of you' }),
-    policies: z
-      .array(z.string().min(1).meta({ ref: 'policy' }))
-      .max(10)
-      .default([])
-      .meta({ immutable: true, ref: 'policy', description: 'Policies that must allow too', cli: { flag: 'policy' } }),
-    expiresAt: z.iso.datetime().optional().meta({ immutable: true, description: 'When it stops working', example: '2099-01-01T00:00:00Z' }),
+    serviceAccount: immutable(z.string().min(1).optional().meta({ ref: 'service-account', description: 'Acts as this service account instead of you' })),
+    policies: immutable(
+      z
+        .array(z.string().min(1).meta({ ref: 'policy' }))
+        .max(10)
+        .default([])
+        .meta({ ref: 'policy', description: 'Policies that must allow too', cli: { flag: 'policy' } }),
+    ),
+    expiresAt: immutable(z.iso.datetime().optional().meta({ description: 'When it stops working', example: '2099-01-01T00:00:00Z' })),
     description: z.string().min(1).max(1024).optional().meta({ description: 'What it is for', example: 'Nightly backup' }),
   },
   status: {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { action, contract, crud, query, resource } from '../../kernel/contract.ts';
+import { action, contract, crud, immutable, query, resource } from '../../kernel/contract.ts';
 
 const MOST_BYTES = 65_536;
 
@@ -23,8 +23,8 @@ export const secret = resource('secret', {
   description:
     'A secret is shared by the members of the tenant whose roles or policies let them use it, and sealed with a key of the tenant; with `private` only who made it can use it, and the key is of that user in that tenant. Values are shown by `secret value` alone.',
   spec: {
-    value: valueField.meta({ immutable: true }),
-    private: z.boolean().default(false).meta({ immutable: true, description: 'Only you can read it; to everybody else it is not there' }),
+    value: immutable(valueField),
+    private: immutable(z.boolean().default(false).meta({ description: 'Only you can read it; to everybody else it is not there' })),
     description: z.string().min(1).max(1024).optional().meta({ description: 'What it is for', example: 'Password of the shop database' }),
     keepVersions: z.int().min(1).max(100).default(10).meta({ description: 'Versions that are kept; older ones go when there is a new one', example: 10 }),
   },

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { contract, crud, resource } from '../../kernel/contract.ts';
+import { contract, crud, immutable, resource } from '../../kernel/contract.ts';
 
 export const snapshot = resource('snapshot', {
   summary: 'Copies of volumes as of one instant',
@@ -7,7 +7,7 @@ export const snapshot = resource('snapshot', {
   reconciled: true,
   states: ['pending', 'available', 'deleting', 'error'],
   spec: {
-    volume: z.string().min(1).meta({ immutable: true, ref: 'volume', weak: true, description: 'Volume to copy', example: 'data' }),
+    volume: immutable(z.string().min(1).meta({ ref: 'volume', weak: true, description: 'Volume to copy', example: 'data' })),
     description: z.string().max(255).optional().meta({ description: 'Free text' }),
   },
   status: {

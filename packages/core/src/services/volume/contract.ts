@@ -1,13 +1,15 @@
 import { z } from 'zod';
-import { action, contract, crud, nameField, resource } from '../../kernel/contract.ts';
+import { action, contract, crud, immutable, nameField, resource } from '../../kernel/contract.ts';
 import { Mount } from '../instance/contract.ts';
 import { snapshot } from '../snapshot/contract.ts';
 
-const sizeField = z
-  .int()
-  .min(1)
-  .max(16_384)
-  .meta({ immutable: true, description: 'Size, GiB', example: 10, cli: { char: 's' } });
+const sizeField = immutable(
+  z
+    .int()
+    .min(1)
+    .max(16_384)
+    .meta({ description: 'Size, GiB', example: 10, cli: { char: 's' } }),
+);
 
 export const volume = resource('volume', {
   summary: 'Persistent disks',
@@ -16,7 +18,7 @@ export const volume = resource('volume', {
   states: ['pending', 'available', 'in-use', 'deleting', 'error'],
   spec: {
     size: sizeField,
-    snapshot: z.string().optional().meta({ immutable: true, ref: 'snapshot', weak: true, description: 'Begin with the content of this snapshot' }),
+    snapshot: immutable(z.string().optional().meta({ ref: 'snapshot', weak: true, description: 'Begin with the content of this snapshot' })),
     description: z.string().max(255).optional().meta({ description: 'Free text' }),
   },
   status: {

@@ -1,10 +1,12 @@
 import { z } from 'zod';
-import { action, contract, crud, query, resource } from '../../kernel/contract.ts';
+import { action, contract, crud, immutable, query, resource } from '../../kernel/contract.ts';
 
-export const cidrField = z
-  .string()
-  .regex(/^(\d{1,3})(\.\d{1,3}){3}\/\d{1,2}$/, 'use an IPv4 network such as 10.20.0.0/16')
-  .meta({ immutable: true, description: 'IPv4 network of the VPC, private (RFC 1918) and from /16 to /28', example: '10.20.0.0/16' });
+export const cidrField = immutable(
+  z
+    .string()
+    .regex(/^(\d{1,3})(\.\d{1,3}){3}\/\d{1,2}$/, 'use an IPv4 network such as 10.20.0.0/16')
+    .meta({ description: 'IPv4 network of the VPC, private (RFC 1918) and from /16 to /28', example: '10.20.0.0/16' }),
+);
 
 export const vpc = resource('vpc', {
   summary: 'Isolated private networks',
