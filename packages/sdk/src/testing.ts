@@ -2,7 +2,18 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, type Principal, silent, systemClock } from '@thecloud/core';
+import {
+  type Core,
+  createCore,
+  DEFAULT_TENANT,
+  type DriverSet,
+  type Log,
+  loadDrivers,
+  localAdministrator,
+  type Principal,
+  silent,
+  systemClock,
+} from '@thecloud/core';
 import { type Cloud, type Contract, contracts, type Request } from '@thecloud/core/contracts';
 import { type ActingAs, actingAs, coreExchange } from './embed.ts';
 import { cloudOver, isFault, transportOf } from './exchange.ts';
@@ -36,8 +47,10 @@ export async function ephemeral({ driver = 'memory', log = silent, as = localAdm
   const dispose = async (): Promise<void> => {
     const problems: unknown[] = [];
     const attempt = async (work: () => Promise<void>) => work().catch((error: unknown) => problems.push(error));
-    await attempt(() => stopEverything(core));
-    await attempt(() => deleteEverything(core));
+    for (const of of await tenantsOf(core)) {
+      await attempt(() => stopEverything(core, of));
+      await attempt(() => deleteEverything(core, of));
+    }
     await attempt(() => core.close());
     if (driver === 'docker') await attempt(() => sweep(core, log));
     await attempt(() => rm(dataDir, { recursive: true, force: true }));
@@ -48,9 +61,17 @@ export async function ephemeral({ driver = 'memory', log = silent, as = localAdm
   return { ...actingAs(core, as, { tenant }), dataDir, close, [Symbol.asyncDispose]: close };
 }
 
+/** Ids of the tenants that the test may have made things in. */
+async function tenantsOf(core: Core): Promise<string[]> {
+  if (!(Object.values(contracts) as Contract[]).some(({ resource }) => resource.name === 'tenant')) return [DEFAULT_TENANT.id];
+  const { call } = coreExchange(core, localAdministrator);
+  const { value } = await call({ service: 'tenant', operation: 'list', input: { limit: 1000 }, options: {} });
+  return (value as { items: { id: string }[] }).items.map(({ id }) => id);
+}
+
 /** Nobody waits for the programs of a test to end politely. */
-async function stopEverything(core: Core): Promise<void> {
-  const { instance } = cloudOver(coreExchange(core, localAdministrator));
+async function stopEverything(core: Core, tenant: string): Promise<void> {
+  const { instance } = cloudOver(coreExchange(core, localAdministrator, { tenant }));
   const { items } = await instance.list({ limit: 1000 });
   await Promise.all(
     items.map(async ({ id, state }) => {
@@ -62,10 +83,11 @@ async function stopEverything(core: Core): Promise<void> {
 }
 
 /** Round by round, because what is in use can go only when its user has gone. Throws the last refusals when a round brings nothing. */
-async function deleteEverything(core: Core): Promise<void> {
-  const { call } = transportOf(coreExchange(core, localAdministrator));
+async function deleteEverything(core: Core, tenant: string): Promise<void> {
+  const { call } = transportOf(coreExchange(core, localAdministrator, { tenant }));
   const services = (Object.values(contracts) as Contract[]).filter(
-    ({ resource, operations }) => resource.reconciled && operations.list?.standard === 'list' && operations.delete?.standard === 'delete',
+    ({ resource, operations }) =>
+      resource.scope === 'tenant' && resource.reconciled && operations.list?.standard === 'list' && operations.delete?.standard === 'delete',
   );
   const request = (service: string, operation: string, rest: Partial<Request>): Request => ({ service, operation, input: {}, options: {}, ...rest });
   for (;;) {
