@@ -47,10 +47,12 @@ export async function ephemeral({ driver = 'memory', log = silent, as = localAdm
   const dispose = async (): Promise<void> => {
     const problems: unknown[] = [];
     const attempt = async (work: () => Promise<void>) => work().catch((error: unknown) => problems.push(error));
-    for (const of of await tenantsOf(core)) {
-      await attempt(() => stopEverything(core, of));
-      await attempt(() => deleteEverything(core, of));
-    }
+    await attempt(async () => {
+      for (const id of await tenantsOf(core)) {
+        await attempt(() => stopEverything(core, id));
+        await attempt(() => deleteEverything(core, id));
+      }
+    });
     await attempt(() => core.close());
     if (driver === 'docker') await attempt(() => sweep(core, log));
     await attempt(() => rm(dataDir, { recursive: true, force: true }));
