@@ -1,6 +1,7 @@
 // Condition operators, as AWS documents them ("IAM JSON policy elements: Condition operators" and "Multivalued context keys").
 import { addressOf, type Block, blockOf, inBlock } from './address.ts';
 import type { ContextValues } from './index.ts';
+import { partsOf } from './names.ts';
 import { fits, hasWildcard, type Template, templateOf, textOf, valueIn } from './pattern.ts';
 import type { KeyType } from './vocabulary.ts';
 
@@ -12,13 +13,13 @@ export interface Operator {
   readonly wildcards: boolean;
   /** Why a value of a document is none for it, or undefined. Not asked about values with variables. */
   check(value: string): string | undefined;
-  /** Whether a value of the call is what the document says. */
-  compile(template: Template): (value: string, context: ContextValues) => boolean;
+  /** Whether a value of the call is what the document says. Undefined: a variable in that has no value. */
+  compile(template: Template): (value: string, context: ContextValues) => boolean | undefined;
 }
 
 const plain = (compare: (value: string, wanted: string) => boolean) => (template: Template) => (value: string, context: ContextValues) => {
   const wanted = textOf(template, context);
-  return wanted !== undefined && compare(value, wanted);
+  return wanted === undefined ? undefined : compare(value, wanted);
 };
 const pattern = (template: Template) => (value: string, context: ContextValues) => fits(template, value, context);
 
@@ -47,17 +48,14 @@ export function dateOf(text: string): number | undefined {
 const boolOf = (text: string): boolean | undefined => (text === 'true' ? true : text === 'false' ? false : undefined);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-/** Each of the six parts by itself; the last takes the rest, colons and all. */
-function partsOfName(text: string): string[] | undefined {
-  const parts = text.split(':');
-  return parts.length < 5 ? undefined : [...parts.slice(0, 4), parts.slice(4).join(':')];
-}
-const nameFits = (template: Template) => (value: string, context: ContextValues) => {
-  const wanted = textOf(template, context);
-  const patterns = wanted === undefined ? undefined : partsOfName(wanted);
-  const parts = partsOfName(value);
-  if (patterns === undefined || parts === undefined) return false;
-  return parts.every((part, index) => fits(templateOf(patterns[index] as string, { wildcards: true }), part, {}));
+/** Each part by itself, cut before variables have their values: a colon or star in a value is a letter. */
+const nameFits = ({ text }: Template) => {
+  const patterns = partsOf(text)?.map((part) => templateOf(part, { wildcards: true }));
+  return (value: string, context: ContextValues) => {
+    const parts = partsOf(value, { name: true });
+    const results = patterns?.map((pattern, index) => fits(pattern, parts?.[index] ?? '', context)) ?? [];
+    return results.includes(undefined) ? undefined : parts !== undefined && results.every((result) => result === true);
+  };
 };
 
 const numberSays = (value: string): string | undefined => (numberOf(value) === undefined ? 'give a number' : undefined);
@@ -106,7 +104,7 @@ const rows: readonly Row[] = [
   [['ArnLike', 'ArnNotLike'], ['string'], true, nameSays, nameFits],
 ];
 function nameSays(value: string): string | undefined {
-  return partsOfName(value) === undefined ? 'give a name such as crn:cloud:*:instance:instance/web' : undefined;
+  return partsOf(value) === undefined ? 'give a name such as crn:cloud:*:instance:instance/web' : undefined;
 }
 
 const ALL: KeyType[] = ['string', 'numeric', 'date', 'bool', 'ip', 'binary'];
@@ -147,7 +145,8 @@ export function conditionOf(name: string, key: string, values: readonly string[]
   if (found === undefined) throw new Error(`no operator ${name}`);
   const { operator, set, ifExists } = found;
   if (!('compile' in operator)) {
-    return { operator: name, key, values, holds: (context) => values.some((value) => (valueIn(context, key) === undefined) === (value === 'true')) };
+    const absent = (given: ContextValues[string] | undefined): boolean => given === undefined || (Array.isArray(given) && given.length === 0);
+    return { operator: name, key, values, holds: (context) => values.includes(String(absent(valueIn(context, key)))) };
   }
   const tests = values.map((value) => operator.compile(templateOf(value, { wildcards: operator.wildcards })));
   return {
@@ -158,7 +157,8 @@ export function conditionOf(name: string, key: string, values: readonly string[]
       const given = valueIn(context, key);
       const all = given === undefined ? [] : Array.isArray(given) ? given.map(String) : [String(given)];
       if (given === undefined || all.length === 0) return set === 'all' || ifExists || (set === undefined && operator.negated);
-      const one = (value: string): boolean => tests.some((test) => test(value, context)) !== operator.negated;
+      const one = (value: string): boolean =>
+        operator.negated ? tests.every((test) => test(value, context) === false) : tests.some((test) => test(value, context) === true);
       return set === 'all' ? all.every(one) : set === 'any' || !operator.negated ? all.some(one) : all.every(one);
     },
   };

@@ -1,7 +1,8 @@
 // From JSON to statements that can be asked. Whatever is not understood is refused when it is written: an element that is passed over is a hole.
 import { Fault, type FieldProblem } from '../errors.ts';
 import { nearest } from '../near.ts';
-import { type Condition, conditionOf, NULL, operatorOf, operators } from './conditions.ts';
+import { type Condition, conditionOf, NULL, type Operator, operatorOf, operators } from './conditions.ts';
+import { canFit } from './names.ts';
 import { foldedKey, hasWildcard, matches, type Template, templateOf, variablesOf } from './pattern.ts';
 import { keyOf, type Vocabulary } from './vocabulary.ts';
 
@@ -37,6 +38,8 @@ const ELEMENTS = ['Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResour
 type Fields = Readonly<Record<string, unknown>>;
 const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
 const maybe = (near: string | undefined): string => (near === undefined ? '' : `; did you mean ${near}?`);
+/** An empty tenant is this one; a policy is only ever asked about its own, so any will do. */
+const expanded = (text: string): string => text.replace(/^crn:cloud::/, 'crn:cloud:*:');
 const join = (path: string, key: string | number): string => (path === '' ? String(key) : `${path}.${key}`);
 
 class Reader {
@@ -160,12 +163,12 @@ class Reader {
   resources(value: unknown, path: string): Template[] {
     return this.texts(value, path).flatMap(({ text, path: at }) => {
       if (!this.variables(text, at)) return [];
-      const problem = text === '*' ? undefined : this.resourceProblem(text);
+      const problem = text === '*' ? undefined : (this.resourceProblem(text) ?? this.unfit(text));
       if (problem !== undefined) {
         this.say(at, problem);
         return [];
       }
-      return [templateOf(text.replace(/^crn:cloud::/, 'crn:cloud:*:'), { wildcards: true })];
+      return [templateOf(expanded(text), { wildcards: true })];
     });
   }
 
@@ -175,8 +178,7 @@ class Reader {
     const open = (part: string): boolean => hasWildcard(part) || part.includes('${');
     const parts = text.split(':');
     const [scheme = '', cloud, , service, ...rest] = parts;
-    if (scheme !== 'crn' && !open(scheme)) return `give * or a resource name, ${example}`;
-    if (open(scheme)) return scheme.includes('*') ? undefined : `give * or a resource name, ${example}`;
+    if (scheme !== 'crn') return `give * or a resource name, ${example}`;
     // A star may stand for the parts that are missing.
     if (parts.length < 5) return text.includes('*') ? undefined : `a resource name has five parts, ${example}`;
     if (cloud !== 'cloud' && !open(cloud ?? '')) return `the second part is "cloud", ${example}`;
@@ -190,6 +192,11 @@ class Reader {
     if (service !== undefined && !open(service) && !open(type) && !rest.join(':').includes('/'))
       return `after the service stands ${service}/<name or id>, ${example}`;
     return undefined;
+  }
+
+  unfit(text: string): string | undefined {
+    if (canFit(expanded(text), this.#vocabulary.services)) return undefined;
+    return 'no resource has such a name; they are crn:cloud:<tenant id, * or nothing>:<service>:<service>/<name or id>';
   }
 
   variables(text: string, path: string): boolean {
@@ -260,20 +267,21 @@ class Reader {
           this.say(where, `${known.name} has several values: use ForAnyValue:${name} or ForAllValues:${name}`);
           return [];
         }
-        const values = this.values(given, where, found.operator.check);
+        const values = this.values(given, where, found.operator);
         return values.length === 0 ? [] : [conditionOf(name, key, values)];
       });
     });
   }
 
-  values(given: unknown, path: string, check: (value: string) => string | undefined): string[] {
+  values(given: unknown, path: string, operator: Operator | typeof NULL): string[] {
+    const takesText = operator !== NULL && operator.types.includes('string');
     const all = Array.isArray(given) ? (given as unknown[]) : [given];
     if (all.length === 0) this.say(path, 'give at least one value');
     if (all.length > MOST_VALUES) this.say(path, `at most ${MOST_VALUES} values`);
     return all.slice(0, MOST_VALUES).flatMap((each, index) => {
       const at = Array.isArray(given) ? join(path, index) : path;
-      if (typeof each !== 'string' && typeof each !== 'number' && typeof each !== 'boolean') {
-        this.say(at, 'give text, a number, true or false');
+      if (typeof each !== 'string' && (takesText || (typeof each !== 'number' && typeof each !== 'boolean'))) {
+        this.say(at, takesText ? `${operator.name} compares text; give it in quotes` : 'give text, a number, true or false');
         return [];
       }
       const text = String(each);
@@ -282,7 +290,8 @@ class Reader {
         return [];
       }
       if (!this.variables(text, at)) return [];
-      const problem = text.includes('${') ? undefined : check(text);
+      // As in AWS, variables are for texts and names only: what they would be as a number or date shows too late.
+      const problem = !takesText && text.includes('${') ? `${operator.name} takes no variables` : operator.check(text);
       if (problem !== undefined) this.say(at, problem);
       return problem === undefined ? [text] : [];
     });

@@ -4,6 +4,7 @@ import type { CompiledPolicy, Statement } from './document.ts';
 import type { ContextValues, Decision, PolicyRequest } from './index.ts';
 import { fits } from './pattern.ts';
 
+const MOST_ACTIONS = 2048;
 const indexes = new WeakMap<readonly CompiledPolicy[], Map<string, Statement[]>>();
 
 function statementsFor(policies: readonly CompiledPolicy[], action: string): readonly Statement[] {
@@ -19,6 +20,8 @@ function statementsFor(policies: readonly CompiledPolicy[], action: string): rea
     found = policies
       .flatMap(({ statements }) => statements.filter(({ actions }) => actions.has(wanted)))
       .sort((a, b) => Number(a.effect === 'Allow') - Number(b.effect === 'Allow'));
+    // Actions that do not exist may be asked about without end.
+    if (index.size >= MOST_ACTIONS) index.clear();
     index.set(wanted, found);
   }
   return found;
@@ -26,7 +29,14 @@ function statementsFor(policies: readonly CompiledPolicy[], action: string): rea
 
 export function aboutResource({ resources, notResources }: Statement, names: readonly string[], context: ContextValues): boolean {
   if (resources === undefined) return true;
-  return resources.some((pattern) => names.some((name) => fits(pattern, name, context))) !== notResources;
+  for (const pattern of resources) {
+    for (const name of names) {
+      const result = fits(pattern, name, context);
+      // A pattern whose variable has no value leaves open what NotResource would be about, so it is about nothing.
+      if (notResources ? result !== false : result === true) return !notResources;
+    }
+  }
+  return notResources;
 }
 
 const decision = (effect: 'allow' | 'deny', { policyId, policyName, sid, index }: Statement): Decision => ({

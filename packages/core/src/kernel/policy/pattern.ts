@@ -122,17 +122,17 @@ function filled(template: Template, context: ContextValues): Tokens | undefined 
       const value = valueIn(context, key);
       const text = value === undefined || Array.isArray(value) ? fallback : String(value);
       if (text === undefined) return undefined;
-      tokens.push(...literally(text));
+      for (const code of literally(text)) tokens.push(code);
     }
   }
   return tokens;
 }
 
-/** False also when a variable has no value. */
-export function fits(template: Template, text: string, context: ContextValues): boolean {
+/** Undefined when a variable has no value: then it can be said neither to fit nor not to. */
+export function fits(template: Template, text: string, context: ContextValues): boolean | undefined {
   if (template.literal !== undefined) return template.literal === text;
   const tokens = filled(template, context);
-  return tokens !== undefined && matchTokens(tokens, text);
+  return tokens === undefined ? undefined : matchTokens(tokens, text);
 }
 
 /** The text with its values, for comparisons that know no wildcards; undefined when one is missing. */
