@@ -8,7 +8,11 @@ import { describe, expect, test } from 'vitest';
 import { DEFAULT_TENANT, localAdministrator, type Principal } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import type { Db } from '../../kernel/db.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { type ServiceContext, service } from '../../kernel/service.ts';
+import { services } from '../../services.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
+import { testContracts } from '../../testing/gadget.ts';
 
 const TENANT = DEFAULT_TENANT.id;
 const DAY = 24 * 60 * 60 * 1000;
@@ -418,6 +422,52 @@ describe('what is written down', () => {
     await using b = await bench({ dataDir });
     expect((await b.cloud.audit.list({ installation: true })).items[0]).toMatchObject({ permission: 'audit:flood', target: '10 more were refused' });
     rmSync(dataDir, { recursive: true });
+  });
+});
+
+describe('lines of a service', () => {
+  const NOTE = { tenantId: TENANT, principal: 'usr-ada', source: '10.0.0.1', permission: 'plain:reveal', target: 'x', requestId: 'r', outcome: 'ok' };
+
+  test('alone, and as part of a transaction, with which they go', async () => {
+    let audit: ServiceContext['audit'] | undefined;
+    const noting = service(testContracts.plain, (context) => {
+      audit = context.audit;
+      return {
+        handlers: {
+          async create(call) {
+            await context.audit.note({ ...NOTE, target: call.input.name }, call.sql);
+            if (call.input.note === 'fail') throw new Fault('conflict', 'No');
+            return call.rows.insert({ name: call.input.name, labels: {}, spec: {} });
+          },
+          async get(call) {
+            await context.audit.note({ ...NOTE, target: 'read' }, call.sql);
+            return call.target;
+          },
+        },
+      };
+    });
+    await using b = await bench({ definitions: [...services, noting] });
+    const { plain } = b.clientOf({ plain: testContracts.plain });
+    await audit?.note({ ...NOTE, target: 'alone' });
+    await plain.create({ name: 'kept' });
+    await faultOf(plain.create({ name: 'lost', note: 'fail' }));
+    await plain.get('kept');
+    const lines = (await b.cloud.audit.list()).items.reverse();
+    expect(lines.map(({ permission, target, outcome }) => `${permission} ${target} ${outcome}`)).toEqual([
+      'plain:reveal alone ok',
+      'plain:reveal kept ok',
+      'plain:create kept ok',
+      'plain:create lost conflict',
+      'plain:reveal read ok',
+    ]);
+    expect((await verify(b)).ok).toBe(true);
+  });
+
+  test('credentials that are not valid here', async () => {
+    await using b = await bench();
+    expect((await faultOf(b.core.authenticate('nonsense', '10.0.0.9'))).code).toBe('unauthenticated');
+    const [line] = (await b.cloud.audit.list({ installation: true })).items;
+    expect(line).toMatchObject({ principal: 'anonymous', source: '10.0.0.9', permission: 'auth:authenticate', outcome: 'unauthenticated' });
   });
 });
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { action, contract, query, resource, stream } from '../../kernel/contract.ts';
 
-export const audit = resource('audit', {
+const audit = resource('audit', {
   summary: 'Who did what: every change and every refusal',
   description: 'Lines are chained by a keyed hash: `audit verify` finds one that was changed, removed or moved.',
   plural: 'audit',

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { action, contract, query, resource } from '../../kernel/contract.ts';
 
-export const quota = resource('quota', {
+const quota = resource('quota', {
   summary: 'Limits of the tenant, and what is used of them',
   stored: false,
   restricted: 'changes',

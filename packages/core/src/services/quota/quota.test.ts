@@ -5,9 +5,9 @@ import { DEFAULT_TENANT, type Principal } from '../../kernel/authorize.ts';
 import type { AnyResource } from '../../kernel/contract.ts';
 import { tableName } from '../../kernel/migrate.ts';
 import { costOf } from '../../kernel/quota.ts';
+import { services } from '../../services.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
 import { gadgetService, plainService, testContracts } from '../../testing/gadget.ts';
-import { services } from '../../services.ts';
 import { migrations } from '../instance/tables.ts';
 
 const TENANT = DEFAULT_TENANT.id;
