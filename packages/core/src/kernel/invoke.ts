@@ -308,9 +308,12 @@ export class Kernel implements Core {
     if (operation.access === 'administrator') {
       const byMachine = principal.credential !== undefined && principal.credential.kind !== 'session';
       if (!isAdministrator(principal) || byMachine) {
-        throw new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission}: that is for administrators of the installation`, {
-          details: { permission, reason: byMachine ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation' },
+        const reason = byMachine ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation';
+        const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission}: that is for administrators of the installation`, {
+          details: { permission, reason },
         });
+        this.#outcomes.decided(fault, reason);
+        throw fault;
       }
       frame.administers = true;
       frame.ruling = { allowed: true, kind: 'administrator', reason: 'allowed: an administrator of the installation' };
