@@ -154,8 +154,25 @@ export class AuditLog {
   /** Removes lines that are older than they are kept for, from the beginning of each chain. */
   async prune(now: number, signal: AbortSignal): Promise<void> {
     const before = now - (await this.retentionDays()) * DAY_MS;
-    const chains = await this.#store.read((db) => db.selectFrom('audit_head').select('tenant').execute());
-    for (const { tenant } of chains) while (!signal.aborted && (await this.#pruneSome(tenant, before))) continue;
+    const oldest = await this.#store.read((db) =>
+      db
+        .selectFrom('audit_head')
+        .select('tenant')
+        .where(
+          (head) =>
+            head
+              .selectFrom('audit')
+              .select('time')
+              .whereRef('audit.tenant', '=', 'audit_head.tenant')
+              .whereRef('audit.seq', '>=', 'audit_head.first_seq')
+              .orderBy('audit.seq')
+              .limit(1),
+          '<',
+          before,
+        )
+        .execute(),
+    );
+    for (const { tenant } of oldest) while (!signal.aborted && (await this.#pruneSome(tenant, before))) continue;
   }
 
   /** Another master key: what the lines are hashed with stays. */
