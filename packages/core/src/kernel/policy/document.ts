@@ -2,7 +2,7 @@
 import { Fault, type FieldProblem } from '../errors.ts';
 import { nearest } from '../near.ts';
 import { type Condition, conditionOf, NULL, type Operator, operatorOf, operators } from './conditions.ts';
-import { canFit } from './names.ts';
+import { canFit, partsOf } from './names.ts';
 import { foldedKey, hasWildcard, matches, type Template, templateOf, variablesOf } from './pattern.ts';
 import { keyOf, type Vocabulary } from './vocabulary.ts';
 
@@ -163,7 +163,7 @@ class Reader {
   resources(value: unknown, path: string): Template[] {
     return this.texts(value, path).flatMap(({ text, path: at }) => {
       if (!this.variables(text, at)) return [];
-      const problem = text === '*' ? undefined : (this.resourceProblem(text) ?? this.unfit(text));
+      const problem = text === '*' ? undefined : this.resourceProblem(text);
       if (problem !== undefined) {
         this.say(at, problem);
         return [];
@@ -174,29 +174,19 @@ class Reader {
 
   /** A pattern that no resource can ever fit is a mistake. */
   resourceProblem(text: string): string | undefined {
+    const { services } = this.#vocabulary;
+    if (text.startsWith('crn:') && canFit(expanded(text), services)) return undefined;
     const example = 'such as crn:cloud:*:instance:instance/web-*';
     const open = (part: string): boolean => hasWildcard(part) || part.includes('${');
-    const parts = text.split(':');
-    const [scheme = '', cloud, , service, ...rest] = parts;
-    if (scheme !== 'crn') return `give * or a resource name, ${example}`;
-    // A star may stand for the parts that are missing.
-    if (parts.length < 5) return text.includes('*') ? undefined : `a resource name has five parts, ${example}`;
-    if (cloud !== 'cloud' && !open(cloud ?? '')) return `the second part is "cloud", ${example}`;
-    if (service !== undefined && !open(service) && !this.#vocabulary.services.includes(service)) {
-      return parts.slice(0, 3).some((part) => part.includes('*')) && parts.length > 5
-        ? undefined
-        : `there is no service ${JSON.stringify(service)}${maybe(nearest(service, this.#vocabulary.services))}`;
-    }
-    const type = rest.join(':').split('/')[0] ?? '';
-    if (service !== undefined && !open(service) && !open(type) && type !== service) return `after the service stands ${service}/<name or id>, ${example}`;
-    if (service !== undefined && !open(service) && !open(type) && !rest.join(':').includes('/'))
-      return `after the service stands ${service}/<name or id>, ${example}`;
-    return undefined;
-  }
-
-  unfit(text: string): string | undefined {
-    if (canFit(expanded(text), this.#vocabulary.services)) return undefined;
-    return 'no resource has such a name; they are crn:cloud:<tenant id, * or nothing>:<service>:<service>/<name or id>';
+    if (!text.startsWith('crn:')) return `give * or a resource name, ${example}`;
+    const parts = partsOf(text);
+    if (parts === undefined) return `a resource name has five parts, ${example}`;
+    const [, cloud, tenant, service, rest] = parts as [string, string, string, string, string];
+    if (cloud !== 'cloud' && !open(cloud)) return `the second part is "cloud", ${example}`;
+    if (!open(service) && !services.includes(service)) return `there is no service ${JSON.stringify(service)}${maybe(nearest(service, services))}`;
+    if (!open(tenant) && canFit(`crn:cloud:*:${service}:${rest}`, services)) return `the third part is the id of a tenant, * or nothing, ${example}`;
+    if (!open(service)) return `after the service stands ${service}/<name or id>, ${example}`;
+    return `no resource has such a name; they are crn:cloud:<tenant id, * or nothing>:<service>:<service>/<name or id>, ${example}`;
   }
 
   variables(text: string, path: string): boolean {
