@@ -8,10 +8,11 @@ import { describeEndpoint, request } from '../http.ts';
 import { inputOf } from '../input.ts';
 import { localTime, stateText } from '../print/cells.ts';
 import { structured } from '../print/index.ts';
+import { printable } from '../print/printable.ts';
 import { pad, width } from '../print/width.ts';
 import { Remote } from '../remote.ts';
 import { type Settings, settingsOf } from '../settings.ts';
-import type { OperationSpec } from '../table.ts';
+import { findCommand, type OperationSpec } from '../table.ts';
 import type { Words } from '../words.ts';
 
 interface Check {
@@ -38,12 +39,13 @@ async function info(words: Words, settings: Settings): Promise<number> {
     if (value.installation !== undefined) out(`${value.installation}\n`);
     return EXIT.done;
   }
+  const who = await whoami(settings);
   const facts = [
     ['Version', value.version],
     ['Installation', value.installation],
     ['Data', value.dataDir],
-    ['Tenant', value.tenant],
-    ['Principal', value.principal],
+    ['Tenant', withId(who?.tenant?.name, value.tenant)],
+    ['Principal', withId(who?.name, value.principal)],
     ['Context', settings.context ?? 'default'],
     ['Node', value.node],
     ['Started', value.startedAt === undefined ? undefined : localTime(value.startedAt)],
@@ -58,6 +60,14 @@ async function info(words: Words, settings: Settings): Promise<number> {
   }
   return EXIT.done;
 }
+
+/** Names of what the daemon's facts have ids of. */
+async function whoami(settings: Settings): Promise<{ name: string; tenant?: { name: string } } | undefined> {
+  const operation = findCommand('auth whoami')?.operation;
+  return operation === undefined ? undefined : ((await new Remote(settings).call(operation, {})).value as { name: string; tenant?: { name: string } });
+}
+
+const withId = (name: string | undefined, id: string): string => (name === undefined || name === id ? id : `${printable(name)} (${id})`);
 
 async function doctor(words: Words, settings: Settings): Promise<number> {
   const checks: Check[] = [nodeCheck(), dataDirCheck(resolve(settings.dataDir))];
