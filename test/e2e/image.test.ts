@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
-import tar from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Cloud } from '../../packages/core/src/contracts.ts';
 import { dockerDrivers } from '../../packages/core/src/drivers/docker/index.ts';
@@ -30,25 +29,6 @@ describe.skipIf(missing !== undefined)(`two tenants with Docker${missing === und
     return cloud.operation.wait(operation, { timeout: 60 });
   };
 
-  /** The file system of busybox with a word of its own. */
-  async function rootWith(word: string): Promise<Buffer> {
-    const container = await installation.client.docker.createContainer({ Image: 'busybox', Cmd: ['true'] });
-    const extract = tar.extract();
-    const pack = tar.pack();
-    try {
-      extract.end(await buffer((await container.export()) as Readable));
-      const whole = buffer(pack);
-      for await (const entry of extract) {
-        const content = await buffer(entry);
-        pack.entry(entry.header, content);
-      }
-      pack.entry({ name: 'word' }, word);
-      pack.finalize();
-      return await whole;
-    } finally {
-      await container.remove({ force: true });
-    }
-  }
   const bring = async (cloud: Cloud, reference: string, archive: Buffer) => {
     const channel = await cloud.image.import({ reference });
     Readable.from([archive]).pipe(channel.input);
@@ -93,12 +73,12 @@ describe.skipIf(missing !== undefined)(`two tenants with Docker${missing === und
 
   test('one name, two contents, and each runs its own, also after the other’s is imported anew and deleted', { timeout: 120_000 }, async () => {
     const before = await named();
-    await bring(ours, 'acme/app:1', await rootWith('ours'));
-    await bring(theirs, 'acme/app:1', await rootWith('theirs'));
+    await bring(ours, 'acme/app:1', await installation.rootWith('ours'));
+    await bring(theirs, 'acme/app:1', await installation.rootWith('theirs'));
     expect(await create(ours, 'app', 'acme/app:1')).toMatchObject({ state: 'succeeded' });
     expect(await create(theirs, 'app', 'acme/app:1')).toMatchObject({ state: 'succeeded' });
     expect([await word(ours, 'app'), await word(theirs, 'app')]).toEqual(['ours', 'theirs']);
-    await bring(theirs, 'acme/app:1', await rootWith('theirs, again'));
+    await bring(theirs, 'acme/app:1', await installation.rootWith('theirs, again'));
     await create(theirs, 'next', 'acme/app:1');
     await create(ours, 'next', 'acme/app:1');
     expect([await word(theirs, 'app'), await word(theirs, 'next'), await word(ours, 'next')]).toEqual(['theirs', 'theirs, again', 'ours']);

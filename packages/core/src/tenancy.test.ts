@@ -111,6 +111,30 @@ test('an instance from before images belonged to tenants goes on, and is made an
   await b.until(() => contentOf(b, 'web') === moved.content);
 });
 
+test('content that somebody took from the backend: pulled again, but what was imported never becomes what a registry has', async () => {
+  const { b, ours } = await two();
+  await using _ = b;
+  await done(ours, ours.image.pull({ reference: 'alpine' }));
+  await bring(ours, 'acme/base:1', 'ours');
+  await done(ours, ours.instance.create({ name: 'one', image: 'alpine' }));
+  await done(ours, ours.instance.create({ name: 'two', image: 'acme/base:1' }));
+  const lose = (name: string) => {
+    b.world.keptImages.clear();
+    for (const { spec } of b.world.instances.values()) if (spec.name === name) b.world.vanish(spec.id);
+  };
+  lose('one');
+  await b.until(() => contentOf(b, 'one') !== undefined);
+  expect((await ours.event.list({ resource: 'instance/one' })).items.map(({ type }) => type)).toContain('instance.image-lost');
+  lose('two');
+  await b.until(async () => (await ours.instance.get('two')).state === 'error');
+  for (let n = 0; n < 2; n++) {
+    expect((await done(ours, ours.instance.start('two'))).error?.message).toContain('gone from this host');
+  }
+  expect((await ours.image.get('acme/base:1')).state).toBe('error');
+  await bring(ours, 'acme/base:1', 'ours');
+  expect(await done(ours, ours.instance.start('two'))).toMatchObject({ state: 'succeeded' });
+});
+
 test('an import that is given up, or is no image, leaves what was there', async () => {
   const { b, ours, drivers } = await two();
   await using _ = b;

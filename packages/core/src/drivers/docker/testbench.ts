@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import { text } from 'node:stream/consumers';
+import { PassThrough, type Readable } from 'node:stream';
+import { buffer, text } from 'node:stream/consumers';
 import type Dockerode from 'dockerode';
 import type { HostConfig, MountSettings } from 'dockerode';
+import tar from 'tar-stream';
 import { silent } from '../../kernel/log.ts';
 import { DockerClient, LABEL_ID } from './client.ts';
 
@@ -98,6 +99,26 @@ export class TestInstallation {
     this.#instances.add(instance);
     await container.start();
     return instance;
+  }
+
+  /** The file system of busybox as a tar, with a file `word` besides. */
+  async rootWith(word: string): Promise<Buffer> {
+    const container = await this.client.docker.createContainer({ Image: IMAGE, Cmd: ['true'] });
+    const extract = tar.extract();
+    const pack = tar.pack();
+    try {
+      extract.end(await buffer((await container.export()) as Readable));
+      const whole = buffer(pack);
+      for await (const entry of extract) {
+        const content = await buffer(entry);
+        pack.entry(entry.header, content);
+      }
+      pack.entry({ name: 'word' }, word);
+      pack.finalize();
+      return await whole;
+    } finally {
+      await container.remove({ force: true });
+    }
   }
 
   /** Removes whatever the tests left; the drivers' own things are the tests' to remove, and what is left of them is named in the error. */

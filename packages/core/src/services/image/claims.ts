@@ -1,5 +1,5 @@
 // What instances hold of images, and what is therefore kept: the current content of each row, and every content that an instance was made from.
-import { Fault } from '../../kernel/errors.ts';
+import { DriverError, Fault } from '../../kernel/errors.ts';
 import type { Call, Controller, RowOf, ServiceContext } from '../../kernel/service.ts';
 import type { images } from './contract.ts';
 import { fetchImage, type ImageContent, type ImageDriver, namesOf, normaliseReference } from './driver.ts';
@@ -17,7 +17,7 @@ interface Hidden {
   /** Of the status: what the backend knows it by. */
   content?: string;
 }
-export const hidden = (row: ImageRow): Hidden => ({ ...(row.spec as Hidden), ...(row.status as Hidden) });
+const hidden = (row: ImageRow): Hidden => ({ ...(row.spec as Hidden), ...(row.status as Hidden) });
 
 /** One after the other for each key: what is kept and what is released must not overtake each other. */
 export class Turns {
@@ -127,7 +127,7 @@ export function inUse(name: string, { own, others }: { own: readonly { id: strin
 }
 
 /** What a pull under way has said last, by row. */
-export type Progress = Map<string, string>;
+type Progress = Map<string, string>;
 
 export function imageController(context: ServiceContext, driver: ImageDriver, turns: Turns, saying: Progress): Controller<typeof images> {
   const db = () => uses(context.db);
@@ -152,8 +152,16 @@ export function imageController(context: ServiceContext, driver: ImageDriver, tu
       if (host === true) return;
       if (row.observed < row.generation && !(row.status.source === 'imported' && row.state === 'available')) {
         let come: ImageContent | undefined;
-        const here = always === true ? undefined : await driver.inspect(row.name);
-        if (always !== true && content !== undefined && (await driver.has(content))) come = { content, ...(row.status as Omit<ImageContent, 'content'>) };
+        const there = content !== undefined && (await driver.has(content));
+        if (content !== undefined && !there) await report({ status: { content: null } as object });
+        // What a registry has under the name of something of one's own is somebody else's.
+        if (row.status.source === 'imported' && !there && always !== true) {
+          throw new DriverError('bad_spec', `The content of the image ${row.name} is gone from this host, and it was imported`, {
+            hint: `cloud image import ${row.name} --file <archive>`,
+          });
+        }
+        const here = always === true || there ? undefined : await driver.inspect(row.name);
+        if (always !== true && there) come = { content, ...(row.status as Omit<ImageContent, 'content'>) };
         else if (here !== undefined) {
           await driver.keep(row.id, here.content);
           come = here;

@@ -1,14 +1,14 @@
 // Images: what a tenant has pulled or imported is a row of its own, with content that nobody else can change;
 // the host's images have no row, are seen by all, and are the installation's.
 import { PassThrough, Writable } from 'node:stream';
-import { type Principal, isAdministrator } from '../../kernel/authorize.ts';
+import { isAdministrator, type Principal } from '../../kernel/authorize.ts';
 import type { Channel } from '../../kernel/channel.ts';
 import { DriverError, Fault } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { pageOf } from '../../kernel/page.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { notFound } from '../../kernel/table.ts';
-import { askAgain, findRow, hidden, hold, type ImageRow, imageController, inUse, ownNames, promising, statusOf, Turns, usersOf } from './claims.ts';
+import { askAgain, findRow, hold, type ImageRow, imageController, inUse, ownNames, promising, statusOf, Turns, usersOf } from './claims.ts';
 import { images } from './contract.ts';
 import { type ImageObserved, imagePort, isReference, namesOf, normaliseReference } from './driver.ts';
 import { migrations, uses } from './tables.ts';

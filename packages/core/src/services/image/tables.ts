@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely';
 import { type Migration, statements } from '../../kernel/migrate.ts';
 
-export interface ImageTables {
+interface ImageTables {
   image_use: {
     instance_id: string;
     tenant: string;
