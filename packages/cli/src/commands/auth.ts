@@ -131,6 +131,8 @@ async function welcome(words: Words, { settings, name }: Place, who: Who, tenant
     out(await structured({ context: name, principal: { id: who.id, name: who.name }, ...(tenant === undefined ? {} : { tenant }) }, output));
   else if (output === 'name') out(`${who.name}\n`);
   else if (!quiet) err(`Logged in as ${printable(who.name)}${chosen === undefined ? '' : `, in the tenant ${printable(chosen)}`}; the context is ${name}.\n`);
+  // Whoever was the administrator of his own daemon a moment ago may miss that.
+  if (name === DEFAULT_CONTEXT && 'socket' in settings.endpoint && !quiet) err('After `cloud auth logout` you are the local administrator again.\n');
   for (const variable of ['CLOUD_TOKEN', API_KEY_VARIABLE]) if (process.env[variable] && !quiet) err(`${variable} is set and goes before it.\n`);
   return EXIT.done;
 }
