@@ -1,22 +1,38 @@
 // The list of contracts, and all that a client needs: it loads without Node, a database or a driver.
 
 import type { Client } from './kernel/client.ts';
+import { apiKeys } from './services/api-key/contract.ts';
 import { audits } from './services/audit/contract.ts';
+import { auths } from './services/auth/contract.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
 import { operations } from './services/operation/contract.ts';
+import { policies } from './services/policy/contract.ts';
 import { queues } from './services/queue/contract.ts';
 import { quotas } from './services/quota/contract.ts';
+import { roles } from './services/role/contract.ts';
 import { secrets } from './services/secret/contract.ts';
+import { serviceAccounts } from './services/service-account/contract.ts';
 import { snapshots } from './services/snapshot/contract.ts';
 import { sshKeys } from './services/ssh-key/contract.ts';
 import { systems } from './services/system/contract.ts';
+import { tenants } from './services/tenant/contract.ts';
+import { tenantMembers } from './services/tenant-member/contract.ts';
+import { users } from './services/user/contract.ts';
 import { volumes } from './services/volume/contract.ts';
 import { vpcs } from './services/vpc/contract.ts';
 
 export const contracts = {
+  user: users,
+  tenantMember: tenantMembers,
+  tenant: tenants,
+  serviceAccount: serviceAccounts,
+  role: roles,
+  policy: policies,
+  auth: auths,
+  apiKey: apiKeys,
   audit: audits,
   event: events,
   image: images,

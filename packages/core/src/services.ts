@@ -1,22 +1,38 @@
 // The list of implementations, in the order in which their schemas are made.
 import type { ServiceDefinition } from './kernel/service.ts';
+import { apiKeyService } from './services/api-key/service.ts';
 import { auditService } from './services/audit/service.ts';
+import { authService } from './services/auth/service.ts';
 import { eventService } from './services/event/service.ts';
 import { imageService } from './services/image/service.ts';
 import { instanceService } from './services/instance/service.ts';
 import { instanceTypeService } from './services/instance-type/service.ts';
 import { operationService } from './services/operation/service.ts';
+import { policyService } from './services/policy/service.ts';
 import { queueService } from './services/queue/service.ts';
 import { quotaService } from './services/quota/service.ts';
+import { roleService } from './services/role/service.ts';
 import { secretService } from './services/secret/service.ts';
+import { serviceAccountService } from './services/service-account/service.ts';
 import { snapshotService } from './services/snapshot/service.ts';
 import { sshKeyService } from './services/ssh-key/service.ts';
 import { systemService } from './services/system/service.ts';
+import { tenantService } from './services/tenant/service.ts';
+import { tenantMemberService } from './services/tenant-member/service.ts';
+import { userService } from './services/user/service.ts';
 import { volumeService } from './services/volume/service.ts';
 import { vpcService } from './services/vpc/service.ts';
 
 export const services: readonly ServiceDefinition[] = [
   systemService,
+  tenantService,
+  userService,
+  tenantMemberService,
+  roleService,
+  policyService,
+  serviceAccountService,
+  apiKeyService,
+  authService,
   auditService,
   quotaService,
   eventService,

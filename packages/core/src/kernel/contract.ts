@@ -491,8 +491,8 @@ export function fieldMeta(schema: z.ZodType): FieldMeta & { description?: string
   return Object.assign({}, ...found);
 }
 
-/** `vpc` → `vpcId`; `sshKeys` → `sshKeyIds`. */
-export const refIdField = (field: string, many: boolean): string => (many ? `${field.replace(/s$/, '')}Ids` : `${field}Id`);
+/** `vpc` → `vpcId`; `sshKeys` → `sshKeyIds`; `policies` → `policyIds`. */
+export const refIdField = (field: string, many: boolean): string => (many ? `${field.replace(/ies$/, 'y').replace(/s$/, '')}Ids` : `${field}Id`);
 
 function forUpdate(schema: z.ZodType): z.ZodType {
   const meta = schema.meta();

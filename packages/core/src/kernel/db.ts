@@ -80,6 +80,8 @@ export interface KernelTables {
   };
   audit_head: { tenant: string; seq: number; hash: string; first_seq: number; anchor: string; mac: string };
   idempotency: { tenant: string; principal: string; key: string; hash: string; answer: string; created_at: number; expires_at: number };
+  /** Which policies apply to whom; of a role `principal_id` is its name. */
+  policy_attachment: { tenant: string; policy_id: string; kind: string; principal_id: string };
   quota_limit: { tenant: string; name: string; value: number };
   quota_usage: { tenant: string; name: string; value: number };
 }

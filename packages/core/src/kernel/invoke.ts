@@ -111,6 +111,7 @@ export class Kernel implements Core {
       keyring: options.keyring,
       audit: this.#audit,
       rotateMasterKey: () => this.rotateMasterKey(),
+      principal: (nameOrId) => this.#directory.find(nameOrId),
       access: { rule: (principal, tenantId, question) => this.#rule(principal, tenantId, question) },
       drivers: options.drivers,
       driver: (port) => {
@@ -285,7 +286,8 @@ export class Kernel implements Core {
     if (operation.access === 'anonymous') return { id: INSTALLATION, name: '' };
     const found = await this.#tenant(tenant ?? principal.tenantId, principal, tenant !== undefined);
     if (found === undefined) {
-      if (operation.access !== 'role') return { id: INSTALLATION, name: '' };
+      // Of a system that acts for the installation itself, internal operations are all that it may call.
+      if (operation.access !== 'role' || operation.internal) return { id: INSTALLATION, name: '' };
       throw new Fault('forbidden', `${principal.name ?? principal.id} belongs to no tenant`, {
         details: { permission: `${service}:${name}` },
         hint: 'cloud tenant list',

@@ -80,6 +80,14 @@ const kernel: Migration[] = [
       ]),
     ),
   },
+  {
+    id: 'kernel-005',
+    up: statements(
+      `create table policy_attachment (tenant text not null, policy_id text not null, kind text not null, principal_id text not null,
+        primary key (tenant, policy_id, kind, principal_id))`,
+      'create index policy_attachment_principal on policy_attachment (tenant, kind, principal_id)',
+    ),
+  },
 ];
 
 export const tableName = (resource: string): `r_${string}` => `r_${resource.replaceAll('-', '_')}`;

@@ -214,6 +214,8 @@ export interface ServiceContext {
   /** Has every service seal its own anew, in a transaction that this begins. As `Keyring.rotate` without `next`. */
   rotateMasterKey(): Promise<{ from: string; to: string }>;
   /** Throws `invalid_input` for a permission that no contract has. */
+  /** A user, service account or API key by id, as the directory knows it. */
+  principal(nameOrId: string): Promise<Principal | undefined>;
   readonly access: { rule(principal: Principal, tenantId: string, question: AccessQuestion): Promise<AccessAnswer> };
   /** Calls as the system in a tenant, each in a transaction of its own. */
   client<C extends Contracts>(tenantId: string, contracts: C): Client<C>;

@@ -65,6 +65,12 @@ export const users = contract(user, {
       examples: [['user delete ann@example.com', '']],
     },
   }),
+  enroll: action(user, {
+    summary: 'Make a user whose password is hashed already',
+    target: false,
+    internal: true,
+    input: { name: emailField, displayName: z.string().optional(), hash: z.string().optional() },
+  }),
   resetPassword: action(user, {
     summary: 'Issue a one-time token with which a user sets a new password',
     description: 'Valid for a day and once (`cloud auth reset-password`). The password in force goes on working until then; an earlier token does not.',

@@ -1,0 +1,420 @@
+// Logins, sessions and what one may know of oneself. Hashing and signing are done before the transaction, which only writes down what came of it.
+import { INSTALLATION, type Principal } from '../../kernel/authorize.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
+import { isSecret, randomSecret, secretDigest } from '../../kernel/secret-text.ts';
+import { type Call, service } from '../../kernel/service.ts';
+import { rowOf } from '../../kernel/table.ts';
+import { verdictOf } from '../../kernel/verdict.ts';
+import { tenants } from '../tenant/contract.ts';
+import { tenantMembers } from '../tenant-member/contract.ts';
+import { users } from '../user/contract.ts';
+import { auths } from './contract.ts';
+import { CloudDirectory } from './directory.ts';
+import { Failures, succeeded } from './failures.ts';
+import { Keys } from './keys.ts';
+import { type Hasher, Passwords } from './passwords.ts';
+import { endSessions, REFRESH_SECONDS, Sessions } from './sessions.ts';
+import { migrations, type Sql } from './tables.ts';
+import { ACCESS_SECONDS, Tokens } from './tokens.ts';
+
+type AuthCall<I = unknown> = Call<typeof auths, I>;
+
+const TOKEN_MS = 24 * 60 * 60 * 1000;
+const REFRESH_TEXT = /^tcr_(ses-[0-9a-z]{16})_([A-Za-z0-9_-]{43})$/;
+const REGISTRATION = 'registration';
+/** One sentence for every reason, so that it tells nothing about accounts. */
+const wrong = (): Fault => new Fault('unauthenticated', 'The e-mail address or the password is wrong', { hint: 'cloud auth login' });
+
+interface Found {
+  id: string;
+  name: string;
+  kind: 'user' | 'service-account';
+}
+
+/** What the preparation made and the transaction writes. Travels in the input, out of reach of callers: a contract's input is strict. */
+interface Prepared {
+  found: Found;
+  session: string;
+  accessToken: string;
+  refreshToken: string | undefined;
+  /** Of a refresh: the hash that must still be in force. */
+  from?: string;
+}
+const PREPARED = Symbol('prepared');
+const keep = <T extends object>(call: { input: T }, prepared: unknown): void => {
+  call.input = Object.assign({ ...call.input }, { [PREPARED]: prepared });
+};
+const kept = <T>(call: { input: unknown }): T => (call.input as { [PREPARED]?: T })[PREPARED] as T;
+
+export const authServiceWith = (of?: Hasher) =>
+  service(auths, (context) => {
+    const { clock } = context;
+    const db = context.db as unknown as Sql;
+    const passwords = new Passwords(of);
+    const tokens = new Tokens(context);
+    const sessions = new Sessions(context);
+    const keys = new Keys(context);
+    const failures = new Failures(context);
+    const directory = new CloudDirectory(context, { tokens, sessions, keys });
+    const sqlOf = (call: AuthCall): Sql => call.sql as unknown as Sql;
+
+    const userBy = async (by: 'name' | 'id', value: string) => {
+      const record = await db.selectFrom('r_user').selectAll().where(by, '=', value).executeTakeFirst();
+      if (record === undefined) return undefined;
+      const { id, name, spec } = rowOf(record);
+      return { id, name, kind: 'user' as const, disabled: spec['disabled'] === true };
+    };
+    const hashOf = async (userId: string | undefined): Promise<string | undefined> =>
+      userId === undefined ? undefined : (await db.selectFrom('user_password').select('hash').where('user_id', '=', userId).executeTakeFirst())?.hash;
+
+    /** The user, if the password is right. Every other case costs the same and says the same. */
+    const proven = async (email: string, password: string, source: string): Promise<Found> => {
+      await failures.check(email, source);
+      const user = await userBy('name', email);
+      const hash = await hashOf(user?.disabled === false ? user.id : undefined);
+      if ((await passwords.compare(password, hash)) && user !== undefined) return user;
+      await failures.failed(email, source);
+      throw wrong();
+    };
+
+    const prepareSession = async (found: Found, session: string, refreshable: boolean): Promise<Prepared> => ({
+      found,
+      session,
+      accessToken: await tokens.issue({ sub: found.id, sid: session }),
+      refreshToken: refreshable ? `tcr_${session}_${randomSecret()}` : undefined,
+    });
+
+    const view = async ({ found, accessToken, refreshToken }: Prepared, now: number, sql: Sql) => {
+      const home = await homeOf(sql, found);
+      return {
+        tokenType: 'Bearer' as const,
+        accessToken,
+        expiresIn: ACCESS_SECONDS,
+        ...(refreshToken === undefined ? {} : { refreshToken, refreshExpiresAt: new Date(now + REFRESH_SECONDS * 1000).toISOString() }),
+        principal: { id: found.id, name: found.name, kind: found.kind },
+        ...(home === undefined ? {} : { tenant: home }),
+      };
+    };
+
+    const openSession = async (call: AuthCall, prepared: Prepared): Promise<void> => {
+      const now = clock.now();
+      await sqlOf(call)
+        .insertInto('session')
+        .values({
+          id: prepared.session,
+          principal_id: prepared.found.id,
+          refresh_hash: prepared.refreshToken === undefined ? null : secretDigest(prepared.refreshToken),
+          previous_hash: null,
+          source: call.source,
+          created_at: now,
+          expires_at: now + (prepared.refreshToken === undefined ? ACCESS_SECONDS : REFRESH_SECONDS) * 1000,
+          ended_at: null,
+        })
+        .execute();
+    };
+    const end = async (call: AuthCall, which: Parameters<typeof endSessions>[2]): Promise<number> => {
+      const ids = await endSessions(sqlOf(call), clock.now(), which);
+      for (const id of ids) call.changed(id);
+      return ids.length;
+    };
+    const setPassword = async (call: AuthCall, userId: string, hash: string): Promise<void> => {
+      const values = { hash, set_at: clock.now() };
+      const sql = sqlOf(call);
+      await sql
+        .insertInto('user_password')
+        .values({ user_id: userId, ...values })
+        .onConflict((on) => on.column('user_id').doUpdateSet(values))
+        .execute();
+      await sql.deleteFrom('one_time_token').where('user_id', '=', userId).execute();
+    };
+    /** A person, over a session or by where they come from. */
+    const person = async (principal: Principal): Promise<Found> => {
+      if (principal.credential !== undefined && principal.credential.kind !== 'session') {
+        throw new Fault('forbidden', 'Passwords are changed with a session, not with a key', { hint: 'cloud auth login' });
+      }
+      const user = principal.kind === 'user' ? await userBy('id', principal.id) : undefined;
+      if (user === undefined) throw new Fault('conflict', `${principal.name ?? principal.id} has no password`, { hint: 'cloud auth whoami' });
+      return user;
+    };
+    const settings = async () => ({
+      registration: ((await db.selectFrom('meta').select('value').where('key', '=', REGISTRATION).executeTakeFirst())?.value === 'open' ? 'open' : 'closed') as
+        | 'open'
+        | 'closed',
+      accessTokenSeconds: ACCESS_SECONDS,
+      refreshTokenSeconds: REFRESH_SECONDS,
+    });
+
+    return {
+      migrations,
+      directory,
+      reseal: tokens.reseal,
+      async prune(now) {
+        await keys.flush();
+        await tokens.prune(now);
+        await sessions.prune(now);
+        await failures.prune(now);
+        await db.deleteFrom('one_time_token').where('expires_at', '<', now).execute();
+      },
+      prepare: {
+        async login(call) {
+          const { email, password } = call.input;
+          keep(call, await prepareSession(await proven(email, password, call.source), newId('ses'), true));
+        },
+        async refresh(call) {
+          const { refreshToken } = call.input;
+          const [, id] = REFRESH_TEXT.exec(refreshToken) ?? [];
+          const refused = (): Fault => new Fault('unauthenticated', 'This refresh token is not valid any more', { hint: 'cloud auth login' });
+          const row = id === undefined ? undefined : await db.selectFrom('session').selectAll().where('id', '=', id).executeTakeFirst();
+          const fits = isSecret(refreshToken, row?.refresh_hash);
+          const stale = isSecret(refreshToken, row?.previous_hash);
+          if (row === undefined || row.ended_at !== null || row.expires_at <= clock.now()) throw refused();
+          if (stale) {
+            await context.client(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
+            throw refused();
+          }
+          const user = fits ? await userBy('id', row.principal_id) : undefined;
+          if (user === undefined || user.disabled) throw refused();
+          keep(call, { ...(await prepareSession(user, row.id, true)), from: row.refresh_hash });
+        },
+        async clientToken(call) {
+          const { clientId, clientSecret } = call.input;
+          await failures.check(clientId, call.source);
+          const record = await db.selectFrom('r_service_account').selectAll().where('id', '=', clientId).executeTakeFirst();
+          const row = record === undefined ? undefined : rowOf(record);
+          const good = isSecret(clientSecret, row?.spec['secretHash'] as string | undefined);
+          if (!good || row === undefined || row.spec['disabled'] === true) {
+            await failures.failed(clientId, call.source);
+            throw new Fault('unauthenticated', 'The client id or the secret is wrong', { hint: 'cloud service-account rotate-secret <name>' });
+          }
+          keep(call, await prepareSession({ id: row.id, name: row.name, kind: 'service-account' }, newId('ses'), false));
+        },
+        async register(call) {
+          if ((await settings()).registration !== 'open') {
+            throw new Fault('forbidden', 'Registration is closed here; ask an administrator for an account', {
+              hint: 'cloud auth configure --registration open',
+            });
+          }
+          keep(call, await passwords.hash(call.input.password));
+        },
+        async changePassword(call) {
+          const user = await person(call.principal);
+          await proven(user.name, call.input.current, call.source);
+          keep(call, { user, hash: await passwords.hash(call.input.password) });
+        },
+        async resetPassword(call) {
+          const { email, token, password } = call.input;
+          await failures.check(email, call.source);
+          const user = await userBy('name', email);
+          const row = user === undefined ? undefined : await db.selectFrom('one_time_token').selectAll().where('user_id', '=', user.id).executeTakeFirst();
+          // Hashed first, so that a wrong token costs what a right one does.
+          const hash = await passwords.hash(password);
+          const good = isSecret(token, row !== undefined && row.expires_at > clock.now() ? row.hash : undefined);
+          if (!good || user === undefined || user.disabled) {
+            await failures.failed(email, call.source);
+            throw new Fault('unauthenticated', 'This token is not valid for this e-mail address, or was used, or has expired', {
+              hint: 'cloud user reset-password <e-mail>',
+            });
+          }
+          keep(call, { user, hash, used: row?.hash });
+        },
+        async rotateKeys(call) {
+          keep(call, await tokens.rotate(call.input.revoke));
+        },
+      },
+      handlers: {
+        async login(call) {
+          const prepared = kept<Prepared>(call);
+          const now = clock.now();
+          const sql = sqlOf(call);
+          await openSession(call, prepared);
+          await succeeded(sql, prepared.found.name, call.source, now);
+          await sql
+            .insertInto('user_login')
+            .values({ user_id: prepared.found.id, at: now })
+            .onConflict((on) => on.column('user_id').doUpdateSet({ at: now }))
+            .execute();
+          await call.event(prepared.found, 'login', `${prepared.found.name} logged in`);
+          return view(prepared, now, sql);
+        },
+        async refresh(call) {
+          const prepared = kept<Prepared & { from: string; refreshToken: string }>(call);
+          const now = clock.now();
+          const done = await sqlOf(call)
+            .updateTable('session')
+            .set({ refresh_hash: secretDigest(prepared.refreshToken), previous_hash: prepared.from, expires_at: now + REFRESH_SECONDS * 1000 })
+            .where('id', '=', prepared.session)
+            .where('refresh_hash', '=', prepared.from)
+            .where('ended_at', 'is', null)
+            .executeTakeFirst();
+          if (done.numUpdatedRows === 0n)
+            throw new Fault('unauthenticated', 'This refresh token was used at the same moment by another call', { hint: 'cloud auth login' });
+          return view(prepared, now, sqlOf(call));
+        },
+        async clientToken(call) {
+          const prepared = kept<Prepared>(call);
+          const now = clock.now();
+          await openSession(call, prepared);
+          await succeeded(sqlOf(call), prepared.found.id, call.source, now);
+          await sqlOf(call)
+            .insertInto('user_login')
+            .values({ user_id: prepared.found.id, at: now })
+            .onConflict((on) => on.column('user_id').doUpdateSet({ at: now }))
+            .execute();
+          return view(prepared, now, sqlOf(call));
+        },
+        async logout(call) {
+          const { principal } = call;
+          if (call.input.everywhere) return { ended: await end(call, { principalId: principal.id }) };
+          return {
+            ended: principal.credential?.kind === 'session' || principal.credential?.kind === 'client' ? await end(call, { id: principal.credential.id }) : 0,
+          };
+        },
+        async register(call) {
+          const { email, displayName } = call.input;
+          const system = call.systemClient(INSTALLATION, { user: users, tenant: tenants });
+          const user = await system.user.enroll({ name: email, hash: kept<string>(call), ...(displayName === undefined ? {} : { displayName }) });
+          const name = await freeName(sqlOf(call), email);
+          const tenant = await system.tenant.create({ name });
+          await call.systemClient(tenant.id, { member: tenantMembers }).member.add({ name: email, roles: ['admin'] });
+          await call.event(user, 'registered', `${email} registered`);
+          return { user: { id: user.id, name: user.name }, tenant: { id: tenant.id, name } };
+        },
+        async changePassword(call) {
+          const { user, hash } = kept<{ user: Found; hash: string }>(call);
+          await setPassword(call, user.id, hash);
+          const ended = await end(call, { principalId: user.id, but: call.principal.credential?.id });
+          await call.event(user, 'password-changed', `${user.name} has another password`);
+          return { ended };
+        },
+        async resetPassword(call) {
+          const { user, hash, used } = kept<{ user: Found; hash: string; used: string }>(call);
+          const gone = await sqlOf(call).deleteFrom('one_time_token').where('user_id', '=', user.id).where('hash', '=', used).executeTakeFirst();
+          if (gone.numDeletedRows === 0n) throw new Fault('unauthenticated', 'This token was used at the same moment by another call');
+          await setPassword(call, user.id, hash);
+          const ended = await end(call, { principalId: user.id });
+          await succeeded(sqlOf(call), user.name, call.source, clock.now());
+          await call.event(user, 'password-reset', `${user.name} has set a password with a token`);
+          return { ended };
+        },
+        async whoami(call) {
+          const { principal } = call;
+          const names = new Map<string, string>();
+          for (const id of Object.keys(principal.roles)) {
+            const found = id === '*' ? undefined : await directory.tenant(id);
+            if (found !== undefined) names.set(id, found.name);
+          }
+          const acting = call.actingIn === INSTALLATION ? undefined : await directory.tenant(call.actingIn);
+          const grants = acting === undefined ? undefined : (await context.access.rule(principal, acting.id, { permission: 'vpc:list' })).grants;
+          const { credential } = principal;
+          return {
+            id: principal.id,
+            name: principal.name ?? principal.id,
+            kind: principal.kind,
+            administrator: principal.administrator === true,
+            ...(acting === undefined ? {} : { tenant: { id: acting.id, name: acting.name } }),
+            roles: [...(grants?.roles ?? [])],
+            policies: [...(grants?.policies ?? []), ...(grants?.bounds ?? [])].map(({ name }) => name),
+            tenants: [...names].map(([id, name]) => ({ id, name, roles: [...(principal.roles[id] ?? [])] })),
+            credential:
+              credential === undefined
+                ? { kind: 'local' as const }
+                : {
+                    kind: credential.kind,
+                    id: credential.id,
+                    ...(credential.expiresAt === undefined ? {} : { expiresAt: new Date(credential.expiresAt).toISOString() }),
+                  },
+          };
+        },
+        async canI(call) {
+          const { action, resource } = call.input;
+          if (call.actingIn === INSTALLATION)
+            throw new Fault('forbidden', `${call.principal.name ?? call.principal.id} belongs to no tenant`, { hint: 'cloud tenant list' });
+          const ask = (permission: string, target?: string) => context.access.rule(call.principal, call.actingIn, { permission, target, source: call.source });
+          const detail = (await ask('policy:get')).ruling.allowed;
+          return verdictOf(await ask(action, resource), detail);
+        },
+        settings: () => settings(),
+        async configure(call) {
+          const { registration } = call.input;
+          await sqlOf(call)
+            .insertInto('meta')
+            .values({ key: REGISTRATION, value: registration })
+            .onConflict((on) => on.column('key').doUpdateSet({ value: registration }))
+            .execute();
+          await call.event({ id: 'auth', name: 'auth' }, 'configured', `Registration is ${registration}`);
+          return { registration, accessTokenSeconds: ACCESS_SECONDS, refreshTokenSeconds: REFRESH_SECONDS };
+        },
+        async rotateKeys(call) {
+          const keyId = kept<string>(call);
+          await call.event(
+            { id: 'auth', name: 'auth' },
+            'keys-rotated',
+            `Access tokens are signed with a new key${call.input.revoke ? '; the earlier ones are void' : ''}`,
+          );
+          return { keyId };
+        },
+        async hash(call) {
+          return { hash: await passwords.hash(call.input.password) };
+        },
+        async keepPassword(call) {
+          await setPassword(call, call.input.userId, call.input.hash);
+          return { ended: await end(call, { principalId: call.input.userId }) };
+        },
+        async issueToken(call) {
+          const token = `tcp_${randomSecret()}`;
+          const values = { hash: secretDigest(token), expires_at: clock.now() + TOKEN_MS };
+          await sqlOf(call)
+            .insertInto('one_time_token')
+            .values({ user_id: call.input.userId, ...values })
+            .onConflict((on) => on.column('user_id').doUpdateSet(values))
+            .execute();
+          return { token, expiresAt: new Date(values.expires_at).toISOString() };
+        },
+        async endSessions(call) {
+          const { principalId } = call.input;
+          return { ended: await end(call, principalId.startsWith('ses-') ? { id: principalId } : { principalId }) };
+        },
+        async forgetUser(call) {
+          const { userId, email, failuresOnly } = call.input;
+          const sql = sqlOf(call);
+          await sql.deleteFrom('login_failure').where('account', '=', email).execute();
+          if (failuresOnly) return { ended: 0 };
+          await sql.deleteFrom('known_source').where('account', '=', email).execute();
+          for (const table of ['user_password', 'user_login', 'one_time_token'] as const) await sql.deleteFrom(table).where('user_id', '=', userId).execute();
+          return { ended: await end(call, { principalId: userId }) };
+        },
+      },
+    };
+  });
+
+export const authService = authServiceWith();
+
+/** The tenant in which calls act that name none. */
+async function homeOf(sql: Sql, { id, name, kind }: Found): Promise<{ id: string; name: string } | undefined> {
+  const tenants_ = sql.selectFrom('r_tenant').select(['r_tenant.id', 'r_tenant.name']);
+  if (kind === 'service-account')
+    return tenants_.innerJoin('r_service_account', 'r_service_account.tenant', 'r_tenant.id').where('r_service_account.id', '=', id).executeTakeFirst();
+  return tenants_
+    .innerJoin('r_tenant_member', 'r_tenant_member.tenant', 'r_tenant.id')
+    .where('r_tenant_member.name', '=', name)
+    .orderBy('r_tenant_member.created_at')
+    .orderBy('r_tenant_member.id')
+    .executeTakeFirst();
+}
+
+/** A tenant's name from the local part of the address: `ann.lee+x@…` → `ann-lee-x`, with a number where that is taken. */
+async function freeName(sql: Sql, email: string): Promise<string> {
+  const base =
+    (email.split('@')[0] ?? '')
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 50)
+      .replace(/-+$/, '') || 'tenant';
+  for (let number = 1; ; number++) {
+    const name = number === 1 ? base : `${base}-${number}`;
+    const taken = await sql.selectFrom('r_tenant').select('id').where('name', '=', name).executeTakeFirst();
+    if (taken === undefined) return name;
+  }
+}

@@ -1,0 +1,71 @@
+// Service accounts: principals of one tenant, for programs.
+import type { Kysely } from 'kysely';
+import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
+import type { KernelTables } from '../../kernel/db.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { nearest } from '../../kernel/near.ts';
+import { refuseToGive } from '../../kernel/roles.ts';
+import { randomSecret, secretDigest } from '../../kernel/secret-text.ts';
+import { type Call, service } from '../../kernel/service.ts';
+import { auths } from '../auth/contract.ts';
+import { policies } from '../policy/contract.ts';
+import { serviceAccounts } from './contract.ts';
+
+type Sql = Kysely<KernelTables & { user_login: { user_id: string; at: number } }>;
+
+export const serviceAccountService = service(serviceAccounts, (context) => {
+  const check = async (call: Call<typeof serviceAccounts, unknown>, roles: readonly string[]): Promise<string[]> => {
+    const wanted = [...new Set(roles)];
+    const custom = await call.sql.selectFrom('r_role').select('name').where('tenant', '=', call.tenantId).execute();
+    const known = [...BUILT_IN_ROLES, ...custom.map(({ name }) => name)];
+    for (const [index, role] of wanted.entries()) {
+      if (known.includes(role)) continue;
+      const near = nearest(role, known);
+      const message = `there is no role ${JSON.stringify(role)}${near === undefined ? '' : `; did you mean ${near}?`}`;
+      throw new Fault('invalid_input', `roles.${index}: ${message}`, { details: [{ path: `roles.${index}`, message }], hint: 'cloud role list' });
+    }
+    await refuseToGive(call, wanted, context.contracts);
+    return wanted;
+  };
+  return {
+    async status(rows, from) {
+      const sql = from as unknown as Sql;
+      const ids = rows.map(({ id }) => id);
+      const used = new Map((await sql.selectFrom('user_login').selectAll().where('user_id', 'in', ids).execute()).map(({ user_id, at }) => [user_id, at]));
+      return rows.map(({ id, spec }) => {
+        const at = used.get(id);
+        return {
+          secretSet: (spec as { secretHash?: string }).secretHash !== undefined,
+          ...(at === undefined ? {} : { lastUsedAt: new Date(at).toISOString() }),
+        };
+      });
+    },
+    handlers: {
+      async create(call) {
+        const { name, labels, ...spec } = call.input;
+        return call.rows.insert({ name, labels, spec: { ...spec, roles: await check(call, spec.roles) } });
+      },
+      async update(call) {
+        const { labels, roles, ...spec } = call.input;
+        const checked = roles === undefined || roles === null ? {} : { roles: await check(call, roles) };
+        const row = await call.rows.update(call.target, { labels, spec: { ...spec, ...checked } });
+        if (spec.disabled === true) await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
+        return row;
+      },
+      async delete(call) {
+        const row = await call.rows.delete(call.target);
+        await call.systemClient(call.tenantId, { policy: policies }).policy.forget({ kind: 'service-account', id: row.id });
+        await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
+        return row;
+      },
+      async rotateSecret(call) {
+        // Whoever has the secret is the account, so nobody makes one for an account that may more than they do.
+        await refuseToGive(call, call.target.spec.roles, context.contracts);
+        const clientSecret = `tcs_${randomSecret()}`;
+        const row = await call.rows.update(call.target, { spec: { secretHash: secretDigest(clientSecret) } });
+        await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
+        return { clientId: row.id, clientSecret };
+      },
+    },
+  };
+});

@@ -1,0 +1,99 @@
+// Members of a tenant: which users belong to it, and with which roles.
+import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
+import type { Db, Tx } from '../../kernel/db.ts';
+import { Fault } from '../../kernel/errors.ts';
+import { nearest } from '../../kernel/near.ts';
+import { refuseToGive } from '../../kernel/roles.ts';
+import { type Call, type RowOf, service } from '../../kernel/service.ts';
+import { notFound, rowOf } from '../../kernel/table.ts';
+import { apiKeys } from '../api-key/contract.ts';
+import { policies } from '../policy/contract.ts';
+import { tenantMembers } from './contract.ts';
+
+type Member = RowOf<typeof tenantMembers>;
+type MemberCall = Call<typeof tenantMembers, unknown>;
+
+async function userOf(sql: Tx | Db, nameOrId: string): Promise<{ id: string; name: string }> {
+  const wanted = nameOrId.trim();
+  const found = await sql
+    .selectFrom('r_user')
+    .select(['id', 'name'])
+    .where('tenant', '=', INSTALLATION)
+    .where((where) => where.or([where('id', '=', wanted), where('name', '=', wanted.toLowerCase())]))
+    .executeTakeFirst();
+  if (found !== undefined) return found;
+  const message = `There is no user ${JSON.stringify(nameOrId)}`;
+  throw new Fault('not_found', message, { details: [{ path: 'name', message }], hint: `cloud user create ${wanted}` });
+}
+
+export const tenantMemberService = service(tenantMembers, (context) => {
+  /** By e-mail address, id of the user, or id of the membership. */
+  const target = async (call: MemberCall): Promise<Member> => {
+    if (call.found !== undefined) return call.found;
+    const wanted = call.targetName.trim();
+    const byName = wanted.includes('@') ? await call.rows.find(wanted.toLowerCase()) : undefined;
+    if (byName !== undefined) return byName;
+    const rows = await call.sql.selectFrom('r_tenant_member').selectAll().where('tenant', '=', call.tenantId).execute();
+    const found = rows.map(rowOf).find(({ status }) => status['userId'] === wanted);
+    if (found !== undefined) return found as unknown as Member;
+    throw notFound(
+      'tenant-member',
+      call.targetName,
+      rows.map(({ name }) => name),
+    );
+  };
+
+  /** Each must exist here, and nobody gives what they do not have. */
+  const check = async (call: MemberCall, roles: readonly string[]): Promise<string[]> => {
+    const wanted = [...new Set(roles)];
+    const custom = await call.sql.selectFrom('r_role').select('name').where('tenant', '=', call.tenantId).execute();
+    const known = [...BUILT_IN_ROLES, ...custom.map(({ name }) => name)];
+    for (const [index, role] of wanted.entries()) {
+      if (known.includes(role)) continue;
+      const near = nearest(role, known);
+      const message = `there is no role ${JSON.stringify(role)}${near === undefined ? '' : `; did you mean ${near}?`}`;
+      throw new Fault('invalid_input', `roles.${index}: ${message}`, { details: [{ path: `roles.${index}`, message }], hint: 'cloud role list' });
+    }
+    await refuseToGive(call, wanted, context.contracts);
+    return wanted;
+  };
+
+  /** A tenant without an administrator of its own could be mended by nobody in it. */
+  const keepAnAdministrator = async (call: MemberCall, leaving: Member): Promise<void> => {
+    if (!leaving.spec.roles.includes('admin') || call.principal.administrator === true) return;
+    const rows = await call.sql.selectFrom('r_tenant_member').selectAll().where('tenant', '=', call.tenantId).execute();
+    const others = rows.map(rowOf).filter(({ id, spec }) => id !== leaving.id && (spec['roles'] as string[]).includes('admin'));
+    if (others.length === 0) {
+      throw new Fault('conflict', `${leaving.name} is the last administrator of this tenant`, { hint: 'cloud role bind admin --user <somebody else>' });
+    }
+  };
+
+  return {
+    handlers: {
+      async add(call) {
+        const { name, labels, roles } = call.input;
+        const checked = await check(call, roles);
+        const user = await userOf(call.sql, name);
+        return call.rows.insert({ name: user.name, labels, spec: { roles: checked }, status: { userId: user.id } });
+      },
+      get: (call) => target(call),
+      async update(call) {
+        const row = await target(call);
+        const { labels, roles } = call.input;
+        const checked = roles === undefined || roles === null ? undefined : await check(call, roles);
+        if (checked !== undefined && !checked.includes('admin')) await keepAnAdministrator(call, row);
+        return call.rows.update(row, { labels, spec: checked === undefined ? {} : { roles: checked } });
+      },
+      async remove(call) {
+        const row = await target(call);
+        await keepAnAdministrator(call, row);
+        const { userId } = row.status as { userId: string };
+        const asSystem = call.systemClient(call.tenantId, { apiKey: apiKeys, policy: policies });
+        const keys = await call.sql.selectFrom('r_api_key').select(['id', 'status']).where('tenant', '=', call.tenantId).execute();
+        for (const { id, status } of keys) if ((JSON.parse(status) as { ownerId?: string }).ownerId === userId) await asSystem.apiKey.revoke(id);
+        await asSystem.policy.forget({ kind: 'user', id: userId });
+        return call.rows.delete(row);
+      },
+    },
+  };
+});
