@@ -1,5 +1,6 @@
 // Loop devices: block devices over image files. They vanish with a reboot and come back under other numbers, so they are always looked up by file.
 import { readdir, readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { DriverError } from '../../kernel/errors.ts';
 import { exclusively } from './ext4.ts';
 import { run } from './tools.ts';
@@ -38,7 +39,7 @@ export async function attachLoop(file: string): Promise<Loop> {
   // Where the disk's file system cannot, the kernel falls back to buffered I/O by itself.
   await exclusively(file, 'losetup', ['--find', '--direct-io=on', file], [1]);
   const loop = (await findLoop(file)) ?? (await exclusively(file, 'losetup', ['--find', file]).then(() => findLoop(file)));
-  if (loop === undefined) throw new DriverError('failed', `losetup made no device for ${file}`);
+  if (loop === undefined) throw new DriverError('failed', `losetup made no device for ${basename(file)}`);
   return loop;
 }
 

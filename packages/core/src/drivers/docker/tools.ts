@@ -45,12 +45,15 @@ export async function run(program: string, args: readonly string[], options: Too
 export const outputOf = (program: string, args: readonly string[]): Readable =>
   execa(program, args, { env: { PATH, LC_ALL: 'C' }, stdin: 'ignore', buffer: { stdout: false }, forceKillAfterDelay: 2_000 }).readable();
 
+/** Where things lie on the host is nobody's business but its administrator's: of a path the last part is told. The cause has it all. */
+export const withoutFolders = (said: string): string => said.replace(/(?<![\w.])\/(?:[^\s:'"/]+\/)+(?=[^\s:'"/])/g, '…/');
+
 function explain(program: string, error: ExecaError): DriverError {
   if (error.code === 'ENOENT') return new DriverError('unavailable', `The program ${program} is not installed`, { cause: error });
   const said = String(error.stderr || error.stdout || error.shortMessage).trim();
   if (/no space left on device/i.test(said))
     return new DriverError('failed', `${program} stopped: the disk is full`, { cause: error, hint: 'df -h  # shows what is left' });
-  return new DriverError('failed', `${program}: ${said.split('\n').slice(-3).join(' ')}`, { cause: error });
+  return new DriverError('failed', `${program}: ${withoutFolders(said.split('\n').slice(-3).join(' '))}`, { cause: error });
 }
 
 /** Whether a program can be started at all. */

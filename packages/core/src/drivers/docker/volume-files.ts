@@ -3,6 +3,7 @@ import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DriverError } from '../../kernel/errors.ts';
 import { type DockerClient, LABEL_ID, translate } from './client.ts';
+import { withoutFolders } from './tools.ts';
 
 /** Ends the name of every unfinished file. Whatever has it at the start of a process is rubbish. */
 export const TEMPORARY = '.tmp';
@@ -71,6 +72,6 @@ export function volumeError(error: unknown, doing: string): DriverError {
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new DriverError('failed', `${doing}: the disk is full`, { cause: error, hint: 'df -h  # shows what is left' });
   if (syscall !== undefined && syscall !== 'connect' && syscall !== 'read' && syscall !== 'write')
-    return new DriverError('failed', `${doing}: ${message}`, { cause: error });
+    return new DriverError('failed', `${doing}: ${withoutFolders(message)}`, { cause: error });
   return translate(error, doing);
 }
