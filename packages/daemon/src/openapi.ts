@@ -37,7 +37,7 @@ const isSafeBound = (bound: unknown): boolean => bound === Number.MAX_SAFE_INTEG
 function schemaOf(schema: z.ZodType, io: 'input' | 'output', root = false): Json {
   const name = shared.get(schema);
   if (name !== undefined && !root) return ref('schemas', name);
-  const { $schema, ...json } = z.toJSONSchema(schema, {
+  const { $schema, $defs, ...json } = z.toJSONSchema(schema, {
     target: 'draft-2020-12',
     io,
     unrepresentable: 'any',
@@ -63,7 +63,15 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output', root = false): Json
       if (isSafeBound(node.maximum)) delete node.maximum;
     },
   });
-  return json;
+  return $defs === undefined ? json : (withoutDefs(json) as Json);
+}
+
+/** The one thing in contracts that refers to itself is JSON of any kind, and that needs no definition. */
+function withoutDefs(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(withoutDefs);
+  if (typeof node !== 'object' || node === null) return node;
+  if (String((node as Json).$ref).startsWith('#/$defs/')) return {};
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, withoutDefs(value)]));
 }
 
 /** A body of the fields with examples, if it would be accepted in form. */
