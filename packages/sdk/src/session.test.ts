@@ -167,6 +167,49 @@ describe('a client', () => {
     expect(requests).toHaveLength(2);
   });
 
+  it('sends what was refused once more, as the same call, with the token that it gets meanwhile', async () => {
+    const session = { accessToken: 'old', refreshToken: 'r0', expiresAt: Date.now() + 900_000 };
+    const { cloud, requests } = await against(
+      ({ url, token }, response) => {
+        if (url === '/v1/auth/refresh') return say(response, 200, { tokenType: 'Bearer', accessToken: 'new', expiresIn: 900, refreshToken: 'r1' });
+        return token === 'Bearer new' ? say(response, 201, { id: 'vpc-1' }) : refuse(response);
+      },
+      { session },
+    );
+    await Promise.all([cloud.vpc.create({ name: 'x' }, { idempotencyKey: 'mine' }), cloud.vpc.list()]);
+    const refreshes = requests.filter(({ url }) => url === '/v1/auth/refresh');
+    expect(refreshes, 'once for both, and by nobody').toMatchObject([{ token: undefined, body: '{"refreshToken":"r0"}' }]);
+    const writes = requests.filter(({ key, url }) => key !== undefined && url === '/v1/vpcs');
+    expect(writes.map(({ token, key }) => [token, key])).toEqual([
+      ['Bearer old', 'mine'],
+      ['Bearer new', 'mine'],
+    ]);
+  });
+
+  it('does not go on for ever with tokens that are always refused', async () => {
+    const { cloud, requests } = await against(
+      ({ url }, response) =>
+        url === '/v1/auth/login' ? say(response, 200, { tokenType: 'Bearer', accessToken: `a${Math.random()}`, expiresIn: 900 }) : refuse(response),
+      { login },
+    );
+    await expect(cloud.vpc.list()).rejects.toMatchObject({ code: 'unauthenticated' });
+    expect(requests.map(({ url }) => url)).toEqual(['/v1/auth/login', '/v1/vpcs', '/v1/auth/login', '/v1/vpcs']);
+    await expect(cloud.instance.exec('web', { command: ['ls'] })).rejects.toMatchObject({ code: 'unavailable' });
+    expect(requests.slice(4).map(({ url }) => url.split('?')[0])).toEqual(['/v1/instances/web/exec', '/v1/auth/login', '/v1/instances/web/exec']);
+  });
+
+  it('takes a refusal for other reasons as the answer', async () => {
+    const { cloud, requests } = await against(
+      ({ url }, response) =>
+        url === '/v1/auth/login'
+          ? say(response, 200, { tokenType: 'Bearer', accessToken: 'a', expiresIn: 900 })
+          : refuse(response, { 'www-authenticate': 'Bearer realm="thecloud"' }),
+      { login },
+    );
+    await expect(cloud.auth.changePassword({ current: 'wrong', password: 'another horse battery' })).rejects.toMatchObject({ code: 'unauthenticated' });
+    expect(requests.map(({ url }) => url)).toEqual(['/v1/auth/login', '/v1/auth/change-password']);
+  });
+
   it('waits as long as a limit asks for, if that is not long', async () => {
     const limited =
       (retryAfter: number): Serve =>
