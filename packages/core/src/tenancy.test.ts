@@ -189,6 +189,30 @@ test('the host’s images: seen and used by all, changed by nobody but administr
   expect(await names(theirs)).toEqual([]);
 });
 
+test('a policy about an image holds for every spelling of its name, and one about pulling for those who pull on the way', async () => {
+  const { b } = await two();
+  await using _ = b;
+  const { image, policy, serviceAccount, vpc } = b.cloud;
+  await b.ended(image.pull({ reference: 'alpine' }));
+  await vpc.create({ name: 'prod' });
+  const { id } = await serviceAccount.create({ name: 'robot', roles: ['admin'] });
+  const Statement = [
+    { Effect: 'Allow', Action: '*', Resource: '*' },
+    { Effect: 'Deny', Action: 'image:delete', Resource: 'crn:cloud:*:image:image/alpine:latest' },
+    { Effect: 'Deny', Action: ['image:pull', 'vpc:create'], Resource: '*' },
+  ];
+  await policy.create({ name: 'bounds', document: { Version: '2012-10-17', Statement } });
+  await policy.attach('bounds', { serviceAccount: 'robot' });
+  const robot = b.as(await b.core.principal(id));
+  for (const target of ['alpine', 'alpine:latest', 'docker.io/library/alpine', (await image.get('alpine')).id]) {
+    expect(await told(robot.image.delete(target)), target).toMatchObject({ code: 'forbidden' });
+  }
+  const spec = { name: 'web', vpc: 'prod' };
+  expect(await told(robot.instance.create({ ...spec, image: 'acme/app:1' }))).toMatchObject({ code: 'forbidden', text: expect.stringContaining('image:pull') });
+  expect(await told(robot.instance.create({ name: 'web', image: 'alpine' }))).toMatchObject({ code: 'forbidden', text: expect.stringContaining('vpc:create') });
+  expect(await done(robot, robot.instance.create({ ...spec, image: 'alpine' }))).toMatchObject({ state: 'succeeded' });
+});
+
 test('an absent image is fetched for who needs it, with leave to pull; one that failed is asked for again by a start', async () => {
   const { b, ours, theirs, drivers } = await two();
   await using _ = b;
