@@ -43,7 +43,9 @@ export function dateOf(text: string): number | undefined {
   if (/^\d{1,12}$/.test(text)) return Number(text) * 1000;
   if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)) return undefined;
   const time = Date.parse(text);
-  return Number.isNaN(time) ? undefined : time;
+  // A day that the month does not have would be one of the next month.
+  const [year, month, day] = text.slice(0, 10).split('-').map(Number) as [number, number, number];
+  return Number.isNaN(time) || new Date(Date.UTC(year, month - 1, day)).getUTCDate() !== day ? undefined : time;
 }
 const boolOf = (text: string): boolean | undefined => (text === 'true' ? true : text === 'false' ? false : undefined);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -164,4 +166,5 @@ export function conditionOf(name: string, key: string, values: readonly string[]
   };
 }
 
-export const usesWildcard = (operator: Operator, value: string): boolean => !operator.wildcards && operator.types.includes('string') && hasWildcard(value);
+export const usesWildcard = (operator: Operator, value: string): boolean =>
+  !operator.wildcards && operator.types.includes('string') && hasWildcard(value.replaceAll(/\$\{[^}]*\}/g, ''));

@@ -1,6 +1,7 @@
 // What is wrong with a document, and what is probably not meant.
 import { operatorOf, operators, usesWildcard } from './conditions.ts';
 import { readDocument, type Statement } from './document.ts';
+import { contradictions, foreignServices } from './never.ts';
 import { matches } from './pattern.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
@@ -40,9 +41,20 @@ export function lint(document: unknown, vocabulary: Vocabulary): Finding[] {
         warn(at, `${real.name} takes * and ? as they are; for patterns use ${real.name.replace('Equals', 'Like').replace('IgnoreCase', '')}`);
       if (operator?.set === 'all') warn(at, 'ForAllValues holds also when the key is absent; add Null to demand it');
     }
+    for (const key of contradictions(statement.conditions)) warn(`${path}.Condition`, `the conditions on ${key} never hold together, so this never fits`);
+    if (statement.actions.size === 0) warn(`${path}.NotAction`, 'no action is left, so this never fits');
+    else if (!statement.notResources) {
+      for (const [index, { text }] of (statement.resources ?? []).entries()) {
+        const foreign = foreignServices(text, statement.actions, vocabulary.services);
+        const at = Array.isArray(raw['Resource']) ? `${path}.Resource.${index}` : `${path}.Resource`;
+        if (foreign !== undefined) warn(at, `this never fits: it is about ${foreign.join(', ')}, and the actions are not`);
+      }
+    }
     const shadow = statement.effect === 'Allow' && statements.find((other) => other.effect === 'Deny' && shadows(other, statement));
     if (shadow) warn(path, `statement ${shadow.sid ?? shadow.index} denies all that this allows`);
   }
+  if (statements.every(({ effect }) => effect === 'Deny'))
+    warn('Statement', 'nothing is allowed: who has only this policy may do nothing, whatever their roles; add an Allow for the rest');
   return findings;
 }
 
@@ -57,10 +69,14 @@ function redundant(raw: Readonly<Record<string, unknown>>, path: string, warn: (
   for (const element of ['Action', 'NotAction', 'Resource', 'NotResource']) {
     const list = raw[element];
     if (!Array.isArray(list)) continue;
-    const texts = list as string[];
+    // Each with each only so far: the next hundred would cost more than they tell.
+    const texts = (list as string[]).slice(0, 100);
     for (const [index, text] of texts.entries()) {
-      const by = texts.findIndex((other, at) => at !== index && (other === text ? at < index : matches(other, text)));
+      const by = texts.findIndex((other, at) => at !== index && (other === text ? at < index : says(other, text)));
       if (by >= 0) warn(`${path}.${element}.${index}`, `${JSON.stringify(texts[by])} says that already`);
     }
   }
 }
+
+/** Whether a pattern stands for all that another stands for; no where that is hard to say. Stars of the other are letters that only a star takes. */
+const says = (wide: string, narrow: string): boolean => !wide.includes('${') && !(wide.includes('?') && /[*$]/.test(narrow)) && matches(wide, narrow);

@@ -66,11 +66,16 @@ function meet(a: readonly number[], b: readonly number[]): boolean {
   return reached[reached.length - 1] === 1;
 }
 
-/** Whether a resource of one of these services can have a name that fits: `crn:cloud:<tenant id, or nothing>:<service>:<service>/…`. */
+/**
+ * Whether a resource of one of these services can have a name that fits: `crn:cloud:<tenant id>:<service>:<service>/…`. A pattern of five parts is
+ * read part by part, although its stars reach over colons: what fits only a name with the rest of a pattern inside was not meant.
+ */
 export function canFit(pattern: string, services: readonly string[]): boolean {
-  const codes = codesOf(pattern);
-  // A service that is written out is the only one to try.
-  const written = partsOf(pattern)?.[3];
-  const tried = written !== undefined && services.includes(written) ? [written] : services;
-  return tried.some((service) => meet(codes, [...codesOf('crn:cloud:tnt-'), STAR_IN_PART, ...codesOf(`:${service}:${service}/*`)]));
+  const parts = partsOf(pattern)?.map(codesOf);
+  const whole = parts === undefined ? codesOf(pattern) : [];
+  return services.some((service) => {
+    const name = ['crn', 'cloud', 'tnt-*', service, `${service}/*`];
+    if (parts !== undefined) return parts.every((part, index) => meet(part, codesOf(name[index] as string)));
+    return meet(whole, [...codesOf('crn:cloud:tnt-'), STAR_IN_PART, ...codesOf(`:${service}:${service}/*`)]);
+  });
 }
