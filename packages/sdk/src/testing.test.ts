@@ -1,4 +1,5 @@
 import { access } from 'node:fs/promises';
+import { DEFAULT_TENANT } from '@thecloud/core';
 import { describe, expect, it } from 'vitest';
 import { embed } from './embed.ts';
 import { isFault } from './index.ts';
@@ -36,6 +37,27 @@ describe('ephemeral', () => {
     };
     await expect(failing()).rejects.toThrow('as tests do');
     expect(await gone(dataDir)).toBe(true);
+  });
+
+  it('is there for those whom the test makes, in the tenants that it makes', async () => {
+    let dataDir: string;
+    {
+      await using cloud = await ephemeral();
+      dataDir = cloud.dataDir;
+      await cloud.tenant.create({ name: 'acme' }, { wait: true });
+      await cloud.user.create({ name: 'ann@example.com' });
+      await cloud.tenantMember.add({ name: 'ann@example.com', roles: ['developer'] }, { tenant: 'acme' });
+      const ann = cloud.as('Ann@example.com');
+      await ann.instance.create({ name: 'web', image: 'busybox' }, { wait: true });
+      expect((await cloud.instance.list()).items).toEqual([]);
+      await expect(cloud.as('ann@example.com', { tenant: 'default' }).vpc.list()).rejects.toMatchObject({ code: 'not_found' });
+      await expect(ann.user.list()).rejects.toMatchObject({ code: 'forbidden' });
+    }
+    expect(await gone(dataDir)).toBe(true);
+    const viewer = { id: 'usr-viewer', kind: 'user', tenantId: DEFAULT_TENANT.id, roles: { [DEFAULT_TENANT.id]: ['viewer'] } } as const;
+    await using cloud = await ephemeral({ as: viewer });
+    expect((await cloud.vpc.list()).items).toEqual(expect.any(Array));
+    await expect(cloud.vpc.create({ name: 'x' })).rejects.toMatchObject({ code: 'forbidden' });
   });
 
   it('can be many at once, which do not see each other', async () => {

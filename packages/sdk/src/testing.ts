@@ -2,18 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Core,
-  createCore,
-  DEFAULT_TENANT,
-  type DriverSet,
-  type Log,
-  loadDrivers,
-  localAdministrator,
-  type Principal,
-  silent,
-  systemClock,
-} from '@thecloud/core';
+import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, type Principal, silent, systemClock } from '@thecloud/core';
 import { type Cloud, type Contract, contracts, type Request } from '@thecloud/core/contracts';
 import { type ActingAs, actingAs, coreExchange } from './embed.ts';
 import { cloudOver, isFault, transportOf } from './exchange.ts';
@@ -65,10 +54,15 @@ export async function ephemeral({ driver = 'memory', log = silent, as = localAdm
 
 /** Ids of the tenants that the test may have made things in. */
 async function tenantsOf(core: Core): Promise<string[]> {
-  if (!(Object.values(contracts) as Contract[]).some(({ resource }) => resource.name === 'tenant')) return [DEFAULT_TENANT.id];
-  const { call } = coreExchange(core, localAdministrator);
-  const { value } = await call({ service: 'tenant', operation: 'list', input: { limit: 1000 }, options: {} });
-  return (value as { items: { id: string }[] }).items.map(({ id }) => id);
+  const ids: string[] = [];
+  const { tenant } = cloudOver(coreExchange(core, localAdministrator));
+  let cursor: string | undefined;
+  do {
+    const page = await tenant.list({ limit: 1000, cursor });
+    ids.push(...page.items.map(({ id }) => id));
+    cursor = page.cursor;
+  } while (cursor !== undefined);
+  return ids;
 }
 
 /** Nobody waits for the programs of a test to end politely. */
