@@ -2,7 +2,7 @@
 import { operatorOf, operators, usesWildcard } from './conditions.ts';
 import { readDocument, type Statement } from './document.ts';
 import { contradictions, foreignServices } from './never.ts';
-import { matches } from './pattern.ts';
+import { foldedKey, matches } from './pattern.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 export interface Finding {
@@ -39,7 +39,10 @@ export function lint(document: unknown, vocabulary: Vocabulary): Finding[] {
       const real = operator === undefined ? undefined : operators.get(operator.operator.name);
       if (real !== undefined && values.some((value) => usesWildcard(real, value)))
         warn(at, `${real.name} takes * and ? as they are; for patterns use ${real.name.replace('Equals', 'Like').replace('IgnoreCase', '')}`);
-      if (operator?.set === 'all') warn(at, 'ForAllValues holds also when the key is absent; add Null to demand it');
+      const demanded = statement.conditions.some(
+        (other) => other.operator === 'Null' && foldedKey(other.key) === foldedKey(key) && !other.values.includes('true'),
+      );
+      if (operator?.set === 'all' && !demanded) warn(at, 'ForAllValues holds also when the key is absent; add Null to demand it');
     }
     for (const key of contradictions(statement.conditions)) warn(`${path}.Condition`, `the conditions on ${key} never hold together, so this never fits`);
     if (statement.actions.size === 0) warn(`${path}.NotAction`, 'no action is left, so this never fits');

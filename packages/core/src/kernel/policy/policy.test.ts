@@ -1,7 +1,10 @@
 // What AWS documents, row by row, and what a document may not say.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Fault, type FieldProblem } from '../errors.ts';
-import { compilePolicy, evaluate, explain, lint } from './index.ts';
+import { operators } from './conditions.ts';
+import { cloudKeys, compilePolicy, evaluate, explain, lint } from './index.ts';
 import { cases, crn, vocabulary } from './testing/cases.ts';
 
 const documentOf = (statements: unknown) => ({ Version: '2012-10-17', Statement: statements });
@@ -258,5 +261,37 @@ describe('lint warns', () => {
     ['a pattern that is wider than another', { Action: ['vpc:?et', 'vpc:l*'], Resource: [crn('vpc', 'a?'), crn('vpc', 'a*b')] }],
   ])('not of %s', (_, statement) => {
     expect(lint(documentOf([{ Effect: 'Allow', ...statement }]), vocabulary)).toEqual([]);
+  });
+});
+
+describe('the guide', () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../../../../docs/guides/policies.md'), 'utf8');
+  const examples = [...guide.matchAll(/^```json\n(.*?)^```/gms)].map(([, text]) => JSON.parse(text as string) as unknown);
+
+  test('shows documents that are sound', () => {
+    expect(examples.length).toBeGreaterThanOrEqual(4);
+    for (const document of examples) {
+      expect(problemsOf(document)).toEqual([]);
+      expect(lint(document, vocabulary).filter(({ message }) => !/allows everything/.test(message))).toEqual([]);
+    }
+  });
+
+  test('names every operator and every key', () => {
+    for (const name of operators.keys()) expect(guide).toContain(`\`${name}\``);
+    for (const { name } of cloudKeys) expect(guide).toContain(`\`${name}${name.endsWith('/') ? '<key>' : ''}\``);
+  });
+
+  test('says what its examples do', () => {
+    const [web, outside, , own] = examples.map((document) => [compile(document)]);
+    const decide = (policies: typeof web, action: string, service: string, name: string, context = {}) =>
+      evaluate(policies ?? [], { action, resources: [crn(service, name)], context: { 'cloud:TenantId': 'tnt-0000000000000000', ...context } });
+    expect(decide(web, 'instance:stop', 'instance', 'web-1').by?.sid).toBe('RunTheWeb');
+    expect(decide(web, 'instance:delete', 'instance', 'web-1', { 'cloud:ResourceLabel/env': 'production' }).by?.sid).toBe('KeepProduction');
+    expect(decide(web, 'instance:list', 'instance', '*').effect).toBe('none');
+    expect(decide(outside, 'instance:stop', 'instance', 'a', { 'cloud:SourceIp': '192.0.2.1' }).effect).toBe('deny');
+    expect(decide(outside, 'instance:stop', 'instance', 'a', { 'cloud:SourceIp': '10.1.1.1' }).effect).toBe('allow');
+    expect(decide(outside, 'instance:stop', 'instance', 'a').effect).toBe('deny');
+    expect(decide(own, 'volume:get', 'volume', 'usr-1-data', { 'cloud:PrincipalId': 'usr-1' }).effect).toBe('allow');
+    expect(decide(own, 'volume:get', 'volume', 'usr-1-data', { 'cloud:PrincipalId': '*' }).effect).toBe('none');
   });
 });
