@@ -61,7 +61,7 @@ const keysUntilReturn = (): Promise<string | undefined> =>
       resolve(value);
     };
     const take = (keys: string): void => {
-      const all = [...keys];
+      const all = Array.from(keys);
       for (const [index, key] of all.entries()) {
         if (key === '\r' || key === '\n') {
           ahead = all.slice(index + 1).join('');

@@ -8,7 +8,7 @@ import { printable } from './print/printable.ts';
 import { doing, done } from './progress.ts';
 import { type Called, Remote } from './remote.ts';
 import { settingsOf } from './settings.ts';
-import { type GroupTable, loadGroup, type OperationSpec, spoken } from './table.ts';
+import { type GroupTable, loadGroup, type OperationSpec, spoken, spokenGroup } from './table.ts';
 import { waitFor } from './wait.ts';
 import { flag, isSet, type Words } from './words.ts';
 
@@ -66,7 +66,7 @@ async function printItems(words: Words, remote: Remote, answer: { items: Row[]; 
 
 /** `ssh-keys` → `SSH keys`, as sentences say it. */
 const nounOf = (name: string): string =>
-  (name === 'audit' ? 'audit lines' : name).replace(/^(ssh|vpc)/, (letters) => letters.toUpperCase()).replaceAll('-', ' ');
+  (name === 'audit' ? 'audit lines' : name).replace(/^(ssh|vpc|api)/, (letters) => letters.toUpperCase()).replaceAll('-', ' ');
 
 /** `/v1/ssh-keys/{…}` → `SSH keys`, and what they were looked for by. */
 const pluralOf = (path: string, input: Row): string => {
@@ -100,6 +100,12 @@ async function write(words: Words, remote: Remote, targets: readonly string[], i
   if (isSet(words, 'dry-run')) {
     await (await import('./dry-run.ts')).dryRun(words.command, remote, targets, input);
     return 0;
+  }
+  if (operation.secretAnswer && remote.settings.output === 'name') {
+    throw usage(
+      '--output name would throw away what is shown this one time',
+      `cloud ${spoken(words.command.id)} ${targets.join(' ')} --output json`.replaceAll('  ', ' '),
+    );
   }
   if (operation.destructive && !isSet(words, 'yes') && someoneIsThere()) {
     await confirm(`${capital(operation.name)} ${targets.length > 1 ? pluralOf(operation.path, {}) : nounOf(operation.resource)} ${targets.join(', ')}?`);
@@ -217,8 +223,8 @@ async function printWritten(words: Words, remote: Remote, answer: unknown): Prom
   if (output !== 'table' || showsResource(operation)) {
     return printOne(viewOf(operation), answer, output);
   }
-  if (operation.async && isSet(words, 'no-wait')) return out(`${operation.resource} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
-  if (operation.standard === 'delete') return out(`${operation.resource} ${nameOf(row)} ${done(kebabOf(operation.name))}\n`);
+  if (operation.async && isSet(words, 'no-wait')) return out(`${spokenGroup(operation.resource)} ${nameOf(row)}: ${kebabOf(operation.name)} accepted\n`);
+  if (operation.standard === 'delete') return out(`${spokenGroup(operation.resource)} ${nameOf(row)} ${done(kebabOf(operation.name))}\n`);
   const told = TOLD_BY_STATE.has(operation.name) || row['state'] === 'error';
-  out(`${operation.resource} ${nameOf(row)} ${told ? `is ${printable(String(row['state']))}` : done(kebabOf(operation.name))}\n`);
+  out(`${spokenGroup(operation.resource)} ${nameOf(row)} ${told ? `is ${printable(String(row['state']))}` : done(kebabOf(operation.name))}\n`);
 }

@@ -248,9 +248,10 @@ export const handWritten: readonly HandWritten[] = [
   },
   {
     id: 'auth can-i',
-    module: 'auth',
+    module: 'check',
     summary: 'Whether you may do something, and what decides',
-    description: 'Exit code 0 when you may, 1 when not. With --quiet nothing is printed.',
+    description:
+      'Exit code 0 when you may, 1 when not. With --quiet nothing is printed; with --output wide the statements that were looked at, for those who may read policies.',
   },
   { id: 'tenant list', module: 'tenant', summary: 'List the tenants that you belong to; the current one is marked' },
   {
@@ -281,6 +282,7 @@ export const handWritten: readonly HandWritten[] = [
     ],
   },
   { id: 'secret value', module: 'secret', summary: 'Show the value of a secret', moreFlags: [raw] },
+  { id: 'policy simulate', module: 'check', summary: 'Ask whether somebody might do something, and what decides' },
   { id: 'policy lint', module: 'check', summary: 'Check a document without keeping it', description: 'Exit code 1 when there are errors.' },
   { id: 'audit verify', module: 'check', summary: 'Check the chain from its first line to its last', description: 'Exit code 1 when something is wrong.' },
   {

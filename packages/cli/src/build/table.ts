@@ -352,7 +352,7 @@ function formatOf(field: string, json: JsonSchema): Format {
   if (field === 'size') return 'gib';
   if (field === 'ports') return 'ports';
   if (field === 'document') return 'document';
-  if (json.cli?.seconds) return 'seconds';
+  if (json.cli?.seconds || field.endsWith('Seconds')) return 'seconds';
   if (field === 'command' || field === 'entrypoint') return 'words';
   if (json.type === 'boolean') return 'boolean';
   if (json.type === 'array') return json.items?.properties?.['path'] === undefined ? (json.items?.type === 'string' ? 'list' : 'json') : 'mounts';
@@ -385,7 +385,7 @@ function headerOf(field: string): string {
   const special = HEADERS[field];
   if (special !== undefined) return special;
   const words = field
-    .replace(/(?<=[a-z])At$/, '')
+    .replace(/(?<=[a-z])(?:At|Seconds)$/, '')
     .replace(/Ids$/, ' IDs')
     .replace(/Id$/, ' ID')
     .replace(/([a-z])([A-Z][a-z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { Fault, socketPathOf } from '@thecloud/core/contracts';
 import { askLine, askNewSecret, askSecret, someoneIsThere } from '../ask.ts';
-import { colours, EXIT, err, out, paint, usage } from '../base.ts';
+import { EXIT, err, out, usage } from '../base.ts';
 import { type Context, DEFAULT_CONTEXT, readContexts } from '../contexts.ts';
 import { type Credential, endpointName, readCredentials, Session, type SessionAnswer, tokensFrom, type Who, writeCredential } from '../credentials.ts';
 import { LOOPBACK } from '../http.ts';
@@ -30,8 +30,6 @@ export async function run(words: Words): Promise<number> {
       return resetPassword(words);
     case 'auth change-password':
       return changePassword(words);
-    case 'auth can-i':
-      return canI(words);
     default:
       return whoami(words);
   }
@@ -231,25 +229,6 @@ async function changePassword(words: Words): Promise<number> {
   const { ended } = (await new Remote(settings).call(operation('auth change-password'), { input: { current, password } })).value as { ended: number };
   if (!settings.quiet) err(`The password is changed${ended === 0 ? '' : `; ${ended} other session${ended === 1 ? ' was' : 's were'} ended`}.\n`);
   return EXIT.done;
-}
-
-async function canI(words: Words): Promise<number> {
-  const { input } = await inputOf(words);
-  const settings = settingsOf(words);
-  const verdict = (await new Remote(settings).call(words.command.operation as OperationSpec, { input })).value as {
-    allowed: boolean;
-    reason: string;
-    wouldAllow?: string;
-  };
-  const { output, quiet } = settings;
-  if (quiet) return verdict.allowed ? EXIT.done : EXIT.failed;
-  if (output === 'json' || output === 'yaml') out(await structured(verdict, output));
-  else {
-    const colour = colours(process.stdout);
-    out(`${verdict.allowed ? paint('green', 'yes', colour) : paint('red', 'no', colour)}: ${printable(verdict.reason)}\n`);
-    if (!verdict.allowed && verdict.wouldAllow !== undefined && output !== 'name') err(`${printable(verdict.wouldAllow)}\n`);
-  }
-  return verdict.allowed ? EXIT.done : EXIT.failed;
 }
 
 interface Whoami extends Who {

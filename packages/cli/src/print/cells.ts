@@ -15,6 +15,8 @@ export interface Style {
   now: number;
   /** Room for more: one value per line, exact times. */
   long: boolean;
+  /** Of many values the first few: a table is looked over, not read. */
+  brief?: boolean;
 }
 
 export function cell(format: Format, value: unknown, style: Style): string {
@@ -51,10 +53,18 @@ export function cell(format: Format, value: unknown, style: Style): string {
     case 'document':
       return style.long ? JSON.stringify(value, undefined, 2).split('\n').map(printable).join('\n') : text(value);
     case 'list':
-      return Array.isArray(value) ? value.map(text).join(style.long ? '\n' : ', ') : text(value);
+      return Array.isArray(value) ? listOf(value.map(text), style) : text(value);
     default:
       return text(value);
   }
+}
+
+const FEW = 5;
+
+function listOf(values: readonly string[], { long, brief }: Style): string {
+  if (long) return values.join('\n');
+  // Saying how many are left out must not be longer than saying them.
+  return brief && values.length > FEW + 1 ? `${values.slice(0, FEW).join(', ')} and ${values.length - FEW} more` : values.join(', ');
 }
 
 /** One line, and nothing in it that a terminal would obey. */

@@ -43,7 +43,7 @@ export async function printList(group: GroupTable, answer: { items: Row[] }, opt
 
 /** `wide` is as wide as it gets: whoever asks for everything wants to read it whole. */
 export const listText = (columns: readonly Column[], items: readonly Row[], header: boolean, output: Output): string =>
-  table(columns, items, { ...styleNow(), header, terminal: output === 'wide' ? undefined : terminalWidth() });
+  table(columns, items, { ...styleNow(), brief: output !== 'wide', header, terminal: output === 'wide' ? undefined : terminalWidth() });
 
 export function columnsFor(group: GroupTable, { output, columns }: { output: Output; columns: string | undefined }): Column[] {
   if (columns === undefined) return group.columns.filter((column) => output === 'wide' || !column.wide);
