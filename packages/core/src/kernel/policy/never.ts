@@ -40,9 +40,12 @@ const secondsOf = (text: string): number | undefined => {
   return moment === undefined ? undefined : moment / 1000;
 };
 
+const LONGEST_TOLD = 200;
+
 /** The services that a pattern is about when the actions are about none of them; undefined: it can fit. */
 export function foreignServices(pattern: string, actions: ReadonlySet<string>, services: readonly string[]): string[] | undefined {
-  const about = services.filter((service) => canFit(pattern, [service]));
   const acted = new Set([...actions].map((action) => action.slice(0, action.indexOf(':'))));
-  return about.some((service) => acted.has(service.toLowerCase())) ? undefined : about;
+  // Longer ones would take longer to tell than they are worth.
+  if (pattern.length > LONGEST_TOLD || services.some((service) => acted.has(service.toLowerCase()) && canFit(pattern, [service]))) return undefined;
+  return services.filter((service) => canFit(pattern, [service]));
 }
