@@ -18,7 +18,7 @@ export interface Caller {
   standing?: Standing | undefined;
 }
 
-export type Asked = Pick<Endpoint, 'name' | 'operation'>;
+type Asked = Pick<Endpoint, 'name' | 'operation'>;
 
 /** Who sent this; `asked` is the operation that is asked for, if any. Rejects with `unauthenticated`, or `rate_limited`. */
 export type Authenticate = (request: IncomingMessage, asked?: Asked) => Caller | Promise<Caller>;

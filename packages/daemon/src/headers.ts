@@ -34,7 +34,7 @@ function idempotencyKeyOf(headers: IncomingHttpHeaders): string | undefined {
   return key;
 }
 
-export const queryOf = (url: string | undefined): URLSearchParams => {
+const queryOf = (url: string | undefined): URLSearchParams => {
   const at = (url ?? '').indexOf('?');
   return new URLSearchParams(at === -1 ? '' : (url ?? '').slice(at + 1));
 };
