@@ -27,7 +27,7 @@ function statementsFor(policies: readonly CompiledPolicy[], action: string): rea
   return found;
 }
 
-export function aboutResource({ resources, notResources }: Statement, names: readonly string[], context: ContextValues): boolean {
+function aboutResource({ resources, notResources }: Statement, names: readonly string[], context: ContextValues): boolean {
   if (resources === undefined) return true;
   for (const pattern of resources) {
     for (const name of names) {

@@ -36,7 +36,7 @@ export function lettersOf(text: string, context: ContextValues, wildcards: boole
       const [name = '', fallback] = text.slice(at + 2, end).split(',');
       const value = ['*', '?', '$'].includes(name) ? name : (context[name] ?? fallback?.trim().slice(1, -1));
       if (value === undefined || typeof value === 'object') return undefined;
-      letters.push(...[...String(value)].map((letter) => ({ letter })));
+      letters.push(...Array.from(String(value), (letter) => ({ letter })));
       at = end;
     } else if (wildcards && text[at] === '*') letters.push('star');
     else if (wildcards && text[at] === '?') letters.push('one');
