@@ -10,7 +10,7 @@ beforeAll(() => {
 });
 afterAll(() => cloud[Symbol.asyncDispose]());
 
-const KEPT = /^(?:instance|daemon|config|ssh-key|completion)(?: |$)|^$/;
+const KEPT = /^(?:instance|daemon|config|context|tenant|ssh-key|completion)(?: |$)|^$/;
 
 it('is there for every command, needs no daemon, and ends with 0', async () => {
   const { index, groups } = buildTables();

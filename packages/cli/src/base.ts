@@ -107,6 +107,7 @@ function sentence(fault: Fault, command: Command | undefined): string {
 function hintFor({ code, details }: Fault, command: Command | undefined): string | undefined {
   // A login that was refused is not helped by a login.
   if (code === 'unauthenticated') return command?.group === 'auth' ? undefined : 'cloud auth login';
+  if (code === 'forbidden' && command?.operation?.administrators) return 'cloud auth whoami';
   const permission = code === 'forbidden' ? (details as { permission?: unknown } | undefined)?.permission : undefined;
   return typeof permission === 'string' ? `cloud auth can-i ${permission}` : undefined;
 }
@@ -114,7 +115,7 @@ function hintFor({ code, details }: Fault, command: Command | undefined): string
 /** Why it is forbidden stands in the details, for those who may know. */
 function withReason({ code, message, details }: Fault): string {
   const reason = code === 'forbidden' ? (details as { reason?: unknown } | undefined)?.reason : undefined;
-  return typeof reason === 'string' && !message.includes(reason) ? `${message}: ${reason}` : message;
+  return typeof reason === 'string' && !message.includes(reason) ? (message.includes(': ') ? `${message} (${reason})` : `${message}: ${reason}`) : message;
 }
 
 function problemsOf(fault: Fault): FieldProblem[] | undefined {

@@ -120,6 +120,8 @@ export interface OperationSpec {
   restarts?: true;
   /** Needs no credentials, and is sent none. */
   anonymous?: true;
+  /** For administrators of the installation: no role and no policy gives it. */
+  administrators?: true;
   /** No answer is kept for a repeated call, so it is not repeated by itself. */
   once?: true;
   /** The answer holds something that is shown this one time. */

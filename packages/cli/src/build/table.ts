@@ -195,6 +195,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
     ...(fields === undefined ? {} : { fields }),
     ...('allowRestart' in shape ? { restarts: true } : {}),
     ...(operation.access === 'anonymous' ? { anonymous: true } : {}),
+    ...(operation.access === 'administrator' ? { administrators: true } : {}),
     ...(operation.kind === 'write' && operation.answerKept === 0 ? { once: true } : {}),
     ...(operation.secretAnswer ? { secretAnswer: true } : {}),
   };

@@ -136,7 +136,7 @@ const actions = (): readonly Candidate[] =>
   loadIndex().groups.flatMap(({ name, resource }) =>
     resource
       ? loadGroup(name).commands.flatMap(({ operation, summary }) =>
-          operation === undefined ? [] : [[`${operation.resource}:${operation.name}`, summary] as const],
+          operation === undefined || operation.anonymous || operation.administrators ? [] : [[`${operation.resource}:${operation.name}`, summary] as const],
         )
       : [],
   );
