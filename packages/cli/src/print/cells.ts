@@ -103,7 +103,7 @@ const PERIODS = [
 ] as const;
 
 /** Seconds in the largest unit that says them exactly: `90 s`, `12 h`, `4 d`. */
-export function period(seconds: number): string {
+function period(seconds: number): string {
   const [unit, length] = PERIODS.find(([, one]) => seconds >= one && seconds % one === 0) ?? (['s', 1] as const);
   return `${seconds / length} ${unit}`;
 }
