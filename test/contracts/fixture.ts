@@ -2,6 +2,11 @@
 
 import { z } from 'zod';
 import { contracts, fieldMeta, inputShape, type Operation, unwrap } from '../../packages/core/src/contracts.ts';
+import type { Principal } from '../../packages/core/src/kernel/authorize.ts';
+import type { Answer, Invocation } from '../../packages/core/src/kernel/core.ts';
+import type { Hasher } from '../../packages/core/src/services/auth/passwords.ts';
+import { authServiceWith } from '../../packages/core/src/services/auth/service.ts';
+import { services } from '../../packages/core/src/services.ts';
 import { type Bench, bench } from '../../packages/core/src/testing/bench.ts';
 
 export interface Case {
@@ -29,7 +34,17 @@ const NAMES: Readonly<Record<string, string>> = {
   'ssh-key': 'laptop',
   image: 'busybox',
   'instance-type': 'small',
+  user: 'ann@example.com',
+  'tenant-member': 'ann@example.com',
+  tenant: 'spare',
+  role: 'helper',
+  policy: 'readers',
+  'service-account': 'robot',
+  'api-key': 'backup',
 };
+
+const PASSWORD = 'correct horse battery';
+const READERS = { Version: '2012-10-17', Statement: { Effect: 'Allow', Action: '*:list', Resource: '*' } };
 
 /** Where the resource's usual one will not do, or an example cannot be known from the field alone. */
 const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string, unknown> }>> = {
@@ -46,6 +61,13 @@ const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string,
   'instance upload': { input: { path: '/tmp' } },
   'instance download': { input: { path: '/tmp' } },
   'instance stats': { input: { samples: 1 } },
+  'tenant get': { target: 'default' },
+  'service-account delete': { target: 'idle-robot' },
+  'tenant-member add': { input: { name: 'spare@example.com' } },
+  // The local administrator is no user, whom a key could act as.
+  'api-key create': { input: { serviceAccount: 'robot' } },
+  'quota set': { input: { name: 'queues' } },
+  'quota unset': { input: { name: 'queues' } },
 };
 
 const nameOf = (resource: string): string => NAMES[resource] ?? 'sample';
@@ -57,7 +79,7 @@ export function inputOf(of: Pick<Case, 'service' | 'name' | 'operation'>): Recor
     const meta = fieldMeta(schema);
     const required = !schema.safeParse(undefined).success;
     const many = unwrap(schema) instanceof z.ZodArray;
-    if (key === 'name') input[key] = 'fresh';
+    if (key === 'name') input[key] = schema.safeParse('fresh').success && of.service !== 'tenant-member' ? 'fresh' : 'fresh@example.com';
     else if (meta.ref !== undefined && required) input[key] = many ? [nameOf(meta.ref)] : nameOf(meta.ref);
     else if (meta.example !== undefined) input[key] = meta.example;
     else if (required && unwrap(schema) instanceof z.ZodString) input[key] = 'x';
@@ -70,11 +92,32 @@ export interface Fixture extends Bench {
   targetOf(of: Case): string | undefined;
   /** What only this fixture knows of an input, by title. */
   known: Readonly<Record<string, Record<string, unknown>>>;
+  /** Who has to call, by title, where an administrator will not do. */
+  callers: Readonly<Record<string, Principal>>;
 }
 
+/** Hashing a password takes a quarter of a second, and hashes nothing that is tested here. */
+const quick: Hasher = { hash: async (password) => `quick ${password}`, compare: async (password, hash) => hash === `quick ${password}` };
+const definitions = services.map((each) => (each.contract === contracts.auth ? authServiceWith(quick) : each));
+
 export async function fixture(): Promise<Fixture> {
-  const b = await bench();
+  const b = await bench({ definitions });
   const { cloud } = b;
+  const anybody = async (operation: string, input: object) =>
+    (await b.call({ service: 'auth', operation, input, principal: undefined })).value as Record<string, string>;
+  const ann = await cloud.user.create({ name: NAMES['user'] as string, password: PASSWORD });
+  await cloud.user.create({ name: 'spare@example.com' });
+  await cloud.tenantMember.add({ name: ann.name, roles: ['developer'] });
+  await b.tenant('spare');
+  await cloud.role.create({ name: 'helper', permissions: ['vpc:list'] });
+  await cloud.policy.create({ name: 'readers', document: READERS });
+  const robot = await cloud.serviceAccount.create({ name: 'robot', roles: ['viewer'] });
+  await cloud.serviceAccount.create({ name: 'idle-robot' });
+  const { clientSecret } = await cloud.serviceAccount.rotateSecret('robot');
+  await cloud.apiKey.create({ name: 'backup', serviceAccount: 'robot' });
+  await cloud.auth.configure({ registration: 'open' });
+  const session = await anybody('login', { email: ann.name, password: PASSWORD });
+  const { token } = await cloud.user.resetPassword(ann.name);
   await b.ready(cloud.vpc.create({ name: 'prod' }));
   await b.ready(cloud.vpc.create({ name: 'lonely' }));
   await b.ready(cloud.volume.create({ name: 'data' }));
@@ -100,11 +143,56 @@ export async function fixture(): Promise<Fixture> {
   const receipt = items[0]?.receipt;
   return {
     ...b,
-    known: { 'queue ack': { receipt }, 'queue release': { receipt }, 'queue extend': { receipt } },
+    known: {
+      'queue ack': { receipt },
+      'queue release': { receipt },
+      'queue extend': { receipt },
+      'auth register': { email: 'new@example.com', password: PASSWORD },
+      'auth login': { email: ann.name, password: PASSWORD },
+      'auth refresh': { refreshToken: session['refreshToken'] },
+      'auth clientToken': { clientId: robot.id, clientSecret },
+      'auth changePassword': { current: PASSWORD, password: 'another correct horse' },
+      'auth resetPassword': { email: ann.name, token, password: 'another correct horse' },
+    },
+    callers: { 'auth changePassword': await b.core.principal(ann.id), 'auth logout': await b.core.authenticate(session['accessToken'] as string, 'test') },
     targetOf: (of) => {
       if (!of.operation.target) return undefined;
       return of.service === 'operation' ? last.operation : (SPECIAL[titleOf(of)]?.target ?? nameOf(of.service));
     },
     [Symbol.asyncDispose]: () => b.close(),
   };
+}
+
+export const principal = (id: string, roles: Principal['roles'], tenantId = 'tnt-0000000000000000'): Principal => ({ id, kind: 'user', tenantId, roles });
+
+/** Opens whatever kind of operation it is, far enough that every check has been made. */
+export async function attempt(f: Fixture, of: Case, call: Partial<Invocation>): Promise<Answer | undefined> {
+  const abort = new AbortController();
+  const invocation: Invocation = {
+    service: of.service,
+    operation: of.name,
+    target: f.targetOf(of),
+    input: { ...inputOf(of), ...f.known[titleOf(of)] },
+    principal: f.callers[titleOf(of)] ?? principal('admin', { '*': ['admin'] }),
+    source: 'test',
+    ...call,
+    signal: abort.signal,
+  };
+  try {
+    if (of.operation.kind === 'stream') {
+      const items = (await f.core.stream(invocation))[Symbol.asyncIterator]();
+      abort.abort();
+      await items.return?.();
+      return undefined;
+    }
+    if (of.operation.kind === 'channel') {
+      const channel = await f.core.channel(invocation);
+      channel.close();
+      await channel.result.catch(() => undefined);
+      return undefined;
+    }
+    return await f.core.invoke(invocation);
+  } finally {
+    abort.abort();
+  }
 }

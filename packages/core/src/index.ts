@@ -1,6 +1,5 @@
 // The whole cloud in one object: opens the data directory, loads the drivers, starts the controllers.
 import { join } from 'node:path';
-import { readKeyCommand } from './key-command.ts';
 import { type Clock, systemClock } from './kernel/clock.ts';
 import type { Core } from './kernel/core.ts';
 import { type OpenedDb, openDb } from './kernel/db.ts';
@@ -15,6 +14,7 @@ import { type Log, silent } from './kernel/log.ts';
 import type { MasterKeySource, OutsideSource } from './kernel/master-key.ts';
 import { migrate, migrateKernel } from './kernel/migrate.ts';
 import { Store } from './kernel/store.ts';
+import { readKeyCommand } from './key-command.ts';
 import { services } from './services.ts';
 
 export { DEFAULT_TENANT, localAdministrator, type Principal } from './kernel/authorize.ts';

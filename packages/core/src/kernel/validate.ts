@@ -93,7 +93,7 @@ function sentence(issue: z.core.$ZodIssue): string {
     case 'invalid_value': {
       const values = issue.values.map(String);
       const near = typeof issue.input === 'string' ? nearest(issue.input, values) : undefined;
-      return `use ${values.join(', ')}${near === undefined ? '' : `; did you mean ${near}?`}`;
+      return `use ${values.join(', ')}${issue.input === undefined ? '; it is required' : ''}${near === undefined ? '' : `; did you mean ${near}?`}`;
     }
     case 'invalid_key': {
       const inner = issue.issues[0];

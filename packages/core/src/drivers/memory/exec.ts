@@ -89,7 +89,8 @@ export function play(spec: ExecSpec, world: ExecWorld): ExecSession {
     stdout.end();
     errors.end();
     stdin.destroy();
-    await Promise.all([ended(stdout), ended(errors)]);
+    // Whoever gives it up does not read to the end any more.
+    await Promise.race([Promise.all([ended(stdout), ended(errors)]), killed.promise]);
     return code;
   });
   return {

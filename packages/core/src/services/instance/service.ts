@@ -135,8 +135,7 @@ export const instanceService = service(instances, (context) => {
         const wanted = call.input.ports;
         if (wanted === undefined || wanted === null) return;
         refuseTwice(wanted);
-        const { instance } = call.client({ instance: instances });
-        call.input.ports = await ports.choose(call.tenantId, wanted, (await instance.get(call.target as string)).ports);
+        call.input.ports = await ports.choose(call.tenantId, wanted, (await call.rows.get(call.target as string)).spec.ports);
       },
     },
     handlers: {

@@ -61,7 +61,7 @@ export const tenantService = service(tenants, (context) => {
   };
 
   return {
-    migrations,
+    migrations: migrations(context.clock.now()),
     handlers: {
       async list(call) {
         const rows: Tenant[] = [];

@@ -42,7 +42,8 @@ export const volumeService = service(volumes, (context) => {
           });
         }
         if (size > volume.spec.size && volume.status.instanceId !== undefined && !driver.capabilities.onlineResize) {
-          const instance = await call.client({ instance: instances }).instance.get(volume.status.instanceId);
+          // Whoever may resize a volume learns what keeps it from being resized.
+          const instance = await call.systemClient(call.tenantId, { instance: instances }).instance.get(volume.status.instanceId);
           if (instance.state === 'running' || instance.state === 'paused') {
             throw new Fault('conflict', `${volume.name} is in use by ${instance.name}, and this driver cannot resize a volume in use`, {
               hint: `cloud instance stop ${instance.name}`,
