@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { bench as access } from './access.bench.ts';
 import type { Bench, Case, Sample } from './case.ts';
 import { bench as cli } from './cli.bench.ts';
 import { built, ROOT } from './daemon.ts';
@@ -13,7 +14,7 @@ import { bench as queue } from './queue.bench.ts';
 import { bench as start } from './start.bench.ts';
 import { table } from './table.ts';
 
-const BENCHES: readonly Bench[] = [cli, start, ...lists, queue, instance];
+const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, instance];
 const ROUNDS = 5;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
