@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { credentialsFile } from './contexts.ts';
 import { readCredentials, type SessionTokens, writeCredential } from './credentials.ts';
 import { Remote } from './remote.ts';
@@ -64,6 +64,13 @@ beforeEach(async () => {
       }
       const bearer = request.headers.authorization?.replace('Bearer ', '');
       seen.push(bearer);
+      if (request.url?.startsWith('/v1/events/watch') && bearer !== undefined && good.has(bearer)) {
+        const since = Number(new URL(request.url, 'http://localhost').searchParams.get('since') ?? 0);
+        response.writeHead(200, { 'content-type': 'text/event-stream' }).write(`data: {"id":${since + 1}}\n\n`);
+        good.clear();
+        const ended = { error: { code: 'unauthenticated', message: 'This ended because its credentials did' } };
+        return since < 2 ? response.end(`event: error\ndata: ${JSON.stringify(ended)}\n\n`) : response.end('event: end\ndata: \n\n');
+      }
       return bearer !== undefined && good.has(bearer) ? answer(200, { items: [] }) : refused();
     });
   });
@@ -151,6 +158,37 @@ describe('an access token', () => {
     await keep({ endpoint: 'https://cloud.example.com' });
     await expect(remote().call(list, {})).rejects.toMatchObject({ code: 'unauthenticated' });
     expect([seen, refreshes]).toEqual([[undefined], 0]);
+  });
+});
+
+describe('a stream', () => {
+  const watch = { ...list, resource: 'event', name: 'watch', kind: 'stream', path: '/v1/events/watch', form: 'stream' } satisfies OperationSpec;
+  const collect = async (resume?: (last: unknown) => Record<string, unknown>): Promise<number[]> => {
+    const ids: number[] = [];
+    for await (const item of remote().stream(watch, resume === undefined ? {} : { resume })) ids.push((item as { id: number }).id);
+    return ids;
+  };
+
+  it('outlives the token that opened it, and goes on where it was', async () => {
+    await keep();
+    good.add('a0');
+    let now = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 60_000));
+    expect(await collect((last) => ({ since: (last as { id: number }).id }))).toEqual([1, 2, 3]);
+    clock.mockRestore();
+    expect([seen, refreshes]).toEqual([['a0', 'a1', 'a2'], 2]);
+  });
+
+  it('is not opened for ever when each new token is refused', async () => {
+    await keep();
+    await expect(collect((last) => ({ since: (last as { id: number }).id }))).rejects.toMatchObject({ code: 'unauthenticated' });
+    expect(refreshes).toBe(1);
+  });
+
+  it('that cannot go on where it was ends with its token', async () => {
+    await keep();
+    await expect(collect()).rejects.toMatchObject({ code: 'unauthenticated' });
+    expect(refreshes).toBe(0);
   });
 });
 

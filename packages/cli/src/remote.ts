@@ -13,6 +13,11 @@ export interface CallInput {
   patience?: number;
 }
 
+export interface StreamInput extends Omit<CallInput, 'patience'> {
+  /** The input that goes on after this item. */
+  resume?: (last: unknown) => Record<string, unknown>;
+}
+
 export interface Called {
   status: number;
   /** As the daemon wrote it. */
@@ -24,6 +29,9 @@ export interface Called {
 
 /** Times that a write is repeated under the same key when the connection broke before the answer. */
 const REPEATS = 2;
+
+/** Milliseconds in which no token ends that was new. */
+const SOON = 10_000;
 
 export class Remote {
   readonly settings: Settings;
@@ -72,24 +80,34 @@ export class Remote {
     }
   }
 
-  /** Items as they come. */
-  async *stream(operation: OperationSpec, { target, input = {}, signal }: CallInput): AsyncGenerator<unknown> {
-    const ask = { method: operation.method, path: pathOf(operation, target, input), ...(signal === undefined ? {} : { signal }) };
+  /**
+   * Items as they come. The daemon ends a stream with the token that opened it, long before whoever watches has enough: it is opened again with
+   * the next one, from the start while nothing has come, else with what `resume` makes of the last item.
+   */
+  async *stream(operation: OperationSpec, { target, input = {}, signal, resume }: StreamInput): AsyncGenerator<unknown> {
+    const ask = { method: operation.method, ...(signal === undefined ? {} : { signal }) };
     let authorization = await this.authorization(operation);
-    for (let renewed = false; ; renewed = true) {
+    let path = pathOf(operation, target, input);
+    let last: unknown;
+    let renewedAt = Number.NEGATIVE_INFINITY;
+    for (;;) {
       try {
-        for await (const event of events(this.settings.endpoint, { ...ask, headers: this.headers(authorization) }, faultFrom)) {
+        for await (const event of events(this.settings.endpoint, { ...ask, path, headers: this.headers(authorization) }, faultFrom)) {
           if (event.event === 'error') throw faultOf(event.data);
           if (event.event === 'end' || event.data === '') continue;
-          renewed = true; // let in: whatever comes later is no matter of the token
-          yield JSON.parse(event.data);
+          last = JSON.parse(event.data);
+          yield last;
         }
         return;
       } catch (error) {
         if (error instanceof ConnectionLost) throw new Fault('unavailable', error.message, { hint: 'cloud daemon status', cause: error });
-        const other = !renewed && error instanceof Fault && error.code === 'unauthenticated' ? await this.renewed(authorization) : undefined;
+        const outlived = error instanceof Fault && error.code === 'unauthenticated' && (last === undefined || resume !== undefined);
+        // A new token that is refused at once will not be the last.
+        const other = outlived && performance.now() - renewedAt > SOON ? await this.renewed(authorization) : undefined;
         if (other === undefined) throw error;
         authorization = other;
+        renewedAt = performance.now();
+        if (last !== undefined && resume !== undefined) path = pathOf(operation, target, resume(last));
       }
     }
   }

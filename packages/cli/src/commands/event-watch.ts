@@ -27,7 +27,8 @@ export async function run(words: Words): Promise<number> {
   const { output } = remote.settings;
   const { signal } = untilInterrupted();
   const style = styleNow();
-  for await (const item of remote.stream(words.command.operation as OperationSpec, { input, signal })) {
+  const resume = (last: unknown) => ({ ...input, since: (last as EventView).id });
+  for await (const item of remote.stream(words.command.operation as OperationSpec, { input, signal, resume })) {
     const event = item as EventView;
     if (output === 'json') out(`${JSON.stringify(event)}\n`);
     else if (output === 'yaml') out(`---\n${await structured(event, 'yaml')}`);

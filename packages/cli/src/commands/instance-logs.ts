@@ -17,8 +17,23 @@ export async function run(words: Words): Promise<number> {
   const { targets, input } = await inputOf(words);
   const remote = new Remote(settingsOf(words));
   const { signal } = untilInterrupted();
-  for await (const item of remote.stream(words.command.operation as OperationSpec, { target: targets[0], input, signal })) {
+  let seen: LogEntry | undefined;
+  const resume = (last: unknown) => {
+    const { tail: _, ...rest } = input;
+    seen = last as LogEntry;
+    return { ...rest, since: seen.time };
+  };
+  for await (const item of remote.stream(words.command.operation as OperationSpec, {
+    target: targets[0],
+    input,
+    signal,
+    ...(input['follow'] === true ? { resume } : {}),
+  })) {
     const entry = item as LogEntry;
+    // The line that it goes on from comes again.
+    const again = seen !== undefined && entry.time === seen.time && entry.text === seen.text;
+    seen = undefined;
+    if (again) continue;
     if (remote.settings.output === 'json') {
       out(`${JSON.stringify(entry)}\n`);
       continue;

@@ -37,7 +37,12 @@ export async function run(words: Words): Promise<number> {
   if (!live && flag(words, 'samples') === undefined) input['samples'] = 1;
   const { signal } = untilInterrupted();
   let first = true;
-  for await (const item of remote.stream(words.command.operation as OperationSpec, { target: targets[0], input, signal })) {
+  for await (const item of remote.stream(words.command.operation as OperationSpec, {
+    target: targets[0],
+    input,
+    signal,
+    ...(input['samples'] === undefined ? { resume: () => input } : {}),
+  })) {
     const sample = item as Sample;
     if (output === 'json') out(`${JSON.stringify(sample)}\n`);
     else if (output === 'yaml') out(`---\n${await structured(sample, 'yaml')}`);
