@@ -114,6 +114,7 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
       dataDir,
       authenticate: (bearer, source) => kernel.authenticate(bearer, source),
       principal: (nameOrId) => kernel.principal(nameOrId),
+      check: (invocation) => kernel.check(invocation),
       invoke: (invocation) => kernel.invoke(invocation),
       stream: (invocation) => kernel.stream(invocation),
       channel: (invocation) => kernel.channel(invocation),

@@ -136,9 +136,9 @@ describe('credentials that end', () => {
     await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
   };
   const playingLong = (ended: () => boolean): Play => ({
-    authenticate: (token) => {
+    authenticate: (token) => ({ ...authenticate(token), kept: true }),
+    check: () => {
       if (ended()) throw new Fault('unauthenticated', 'The session has ended');
-      return authenticate(token);
     },
     stream: ({ signal }) => never(signal),
     channel: () => idleChannel(),
@@ -169,23 +169,6 @@ describe('credentials that end', () => {
     expect(items.messages.map((text) => JSON.parse(text) as unknown)).toMatchObject([{ id: 1 }, { error: { code: 'unauthenticated' } }]);
     expect(admin.socket.readyState, 'the admin token does not end').toBe(WebSocket.OPEN);
     admin.socket.terminate();
-  });
-
-  it('are asked about at the moment when they expire', async () => {
-    const expiresAt = Date.now() + 150;
-    await using b = await bench(
-      {
-        authenticate: () => {
-          if (Date.now() >= expiresAt) throw new Fault('unauthenticated', 'The token has expired');
-          return user({ credential: { kind: 'session', id: 'ses-1', expiresAt } });
-        },
-        channel: () => idleChannel(),
-      },
-      { listen: '0', recheckMs: 60_000 },
-    );
-    const channel = upgradeTo(b, EXEC, { token: 'ann' });
-    expect(await channel.closed).toBe(1011);
-    expect(channel.messages.at(-1)).toContain('unauthenticated');
   });
 
   it('refuse an upgrade before anything is opened', async () => {

@@ -1,8 +1,8 @@
 // Who calls: whoever opened the socket is the data directory's owner; everybody else is who a token or key says.
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { Core, Principal } from '@thecloud/core';
-import { Fault } from '@thecloud/core/contracts';
+import type { Core, Invocation, Principal } from '@thecloud/core';
+import { type ErrorCode, Fault } from '@thecloud/core/contracts';
 import type { Endpoint } from './endpoints.ts';
 import { RefusedToken, refusing } from './faults.ts';
 import type { Limits, Standing } from './limits.ts';
@@ -13,8 +13,6 @@ export interface Caller {
   principal: Principal | undefined;
   /** For the audit: `socket`, or the address. */
   source: string;
-  /** What it proved itself with, if that may stop being good. */
-  bearer?: string;
   standing?: Standing | undefined;
 }
 
@@ -49,7 +47,7 @@ function identify({ core, owner, adminToken }: Keeper): (bearer: string, source:
   return async (bearer, source) => {
     if (expected !== undefined && timingSafeEqual(digest(bearer), expected)) return { principal: owner, source };
     try {
-      return { principal: await core.authenticate(bearer, source), source, bearer };
+      return { principal: await core.authenticate(bearer, source), source };
     } catch (error) {
       throw error instanceof Fault && error.code === 'unauthenticated' ? refusing(error) : error;
     }
@@ -121,29 +119,29 @@ export function mustAdminister(caller: Caller | undefined): void {
   throw new Fault('forbidden', `${principal.name ?? principal.id} may not see this: it is for administrators of the installation`);
 }
 
-/** The longest that something stays open with a credential that has ended. */
+/** The longest that something stays open for a caller who may not open it any more. */
 export const RECHECK_MS = 30_000;
 
-/** Asks again, now and then, whether a caller is still who it was; calls `end` once with the reason when not. Returns how to stop asking. */
-export function watchCredential(core: Pick<Core, 'authenticate'>, caller: Caller, every: number, end: (fault: Fault) => void): () => void {
-  const { bearer, principal, source } = caller;
-  if (bearer === undefined) return () => {};
+/**
+ * Asks again, now and then, whether the caller might still make this call: its session or key lives, it belongs to the tenant, it is allowed.
+ * Calls `end` once with the reason when not. A token that expires ends nothing: its session does. Returns how to stop asking.
+ */
+export function watchCall(core: Pick<Core, 'check'>, invocation: Invocation, every: number, end: (fault: Fault) => void): () => void {
+  if (invocation.principal?.kept !== true) return () => {};
   let stopped = false;
   let timer: NodeJS.Timeout;
-  const expiresAt = principal?.credential?.expiresAt ?? Number.POSITIVE_INFINITY;
   const wait = (): void => {
-    const left = expiresAt - Date.now();
-    timer = setTimeout(look, left > 0 ? Math.min(every, left + 1) : every);
+    timer = setTimeout(look, every);
     timer.unref();
   };
   const look = (): void => {
-    core.authenticate(bearer, source).then(
+    core.check(invocation).then(
       () => stopped || wait(),
       (error: unknown) => {
         if (stopped) return;
         // Whoever cannot be asked at the moment is asked again.
-        if (!(error instanceof Fault) || error.code !== 'unauthenticated') return wait();
-        end(new Fault('unauthenticated', `This ended because its credentials did: ${error.message}`, error.hint === undefined ? {} : { hint: error.hint }));
+        if (!(error instanceof Fault) || !ENDINGS.has(error.code)) return wait();
+        end(new Fault(error.code, `This ended because it is not allowed any more: ${error.message}`, error.hint === undefined ? {} : { hint: error.hint }));
       },
     );
   };
@@ -153,3 +151,4 @@ export function watchCredential(core: Pick<Core, 'authenticate'>, caller: Caller
     clearTimeout(timer);
   };
 }
+const ENDINGS: ReadonlySet<ErrorCode> = new Set(['unauthenticated', 'forbidden', 'not_found']);

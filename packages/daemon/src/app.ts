@@ -1,10 +1,10 @@
 // The HTTP side of the core: one Fastify application, whatever listener a request came through. Routes come from the contracts.
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Answer, Core, Log } from '@thecloud/core';
+import type { Answer, Core, Invocation, Log } from '@thecloud/core';
 import { Fault, HEADER } from '@thecloud/core/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { type Authenticate, type Caller, mustAdminister, mustBeKnown, RECHECK_MS, watchCredential } from './access.ts';
+import { type Authenticate, type Caller, mustAdminister, mustBeKnown, RECHECK_MS, watchCall } from './access.ts';
 import type { OpenCall, OpenCalls } from './calls.ts';
 import { type Endpoint, methodsOf, routed, unknownRoute } from './endpoints.ts';
 import { BODY_LIMIT, errorAnswer, faultOf, SECURITY_HEADERS } from './faults.ts';
@@ -37,7 +37,7 @@ export interface AppOptions {
   access: Access;
   calls: OpenCalls;
   web: Web;
-  /** How often credentials of what stays open are looked at again. Default: every 30 seconds. */
+  /** How often it is asked again whether what stays open is still allowed. Default: every 30 seconds. */
   recheckMs?: number | undefined;
 }
 
@@ -154,7 +154,7 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
       if (kind === 'read' || kind === 'write') return void answer(endpoint, reply, await core.invoke(invocation));
       const items = await core.stream(invocation);
       reply.hijack();
-      const forget = whileGood(core, caller, recheckMs, open, () => reply.raw.destroy());
+      const forget = whileGood(core, invocation, recheckMs, open, () => reply.raw.destroy());
       const headers = crossOriginHeaders(request.raw, web);
       await serveEvents(items, reply.raw, { requestId: request.id, call: open, log, headers }).finally(forget);
     } catch (error) {
@@ -172,10 +172,10 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
 /** Long enough to be told why; a client that does not read is cut off. */
 const LAST_WORDS_MS = 5_000;
 
-/** Ends a call that stays open when the credentials of its caller end. Returns what to do when it is over. */
-export function whileGood(core: Core, caller: Caller, every: number, call: OpenCall, cut: () => void): () => void {
+/** Ends a call that stays open when its caller might not make it any more. Returns what to do when it is over. */
+export function whileGood(core: Core, invocation: Invocation, every: number, call: OpenCall, cut: () => void): () => void {
   let cutting: NodeJS.Timeout | undefined;
-  const forget = watchCredential(core, caller, every, (fault) => {
+  const forget = watchCall(core, invocation, every, (fault) => {
     call.end(fault);
     cutting = setTimeout(cut, LAST_WORDS_MS);
   });

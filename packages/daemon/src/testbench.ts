@@ -12,6 +12,7 @@ const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 export interface Play {
   /** Whose token that is; every token is bad when absent. */
   authenticate?(bearer: string, source: string): Principal;
+  check?(invocation: Invocation): void;
   invoke?(invocation: Invocation): Promise<Answer> | Answer;
   stream?(invocation: Invocation): AsyncIterable<unknown>;
   channel?(invocation: Invocation): Promise<Channel> | Channel;
@@ -41,6 +42,7 @@ export async function bench(play: Play = {}, options: Partial<ServeOptions> = {}
       if (play.authenticate === undefined) throw new Fault('unauthenticated', 'This token is not valid here');
       return play.authenticate(bearer, source);
     },
+    check: async (invocation) => play.check?.(invocation),
     principal: async (nameOrId) => {
       throw new Fault('not_found', `There is no ${nameOrId}`);
     },

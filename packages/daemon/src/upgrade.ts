@@ -42,7 +42,7 @@ export function createUpgrades({ core, log, access, calls, web, recheckMs = RECH
       const invocation = invocationOf(endpoint, request, { caller, requestId, target, signal: call.signal });
       const context = { requestId, call, log };
       const held = (webSocket: WebSocket, work: Promise<void>): Promise<void> => {
-        const forget = whileGood(core, caller, recheckMs, call, () => webSocket.terminate());
+        const forget = whileGood(core, invocation, recheckMs, call, () => webSocket.terminate());
         return afterwards(webSocket, requestId, work).finally(forget);
       };
       if (endpoint.operation.kind === 'channel') {

@@ -41,6 +41,8 @@ export interface Core {
   authenticate(bearer: string, source: string): Promise<Principal>;
   /** A user by id or e-mail address, or a service account by id, to act as. Rejects with `not_found`. */
   principal(nameOrId: string): Promise<Principal>;
+  /** Rejects as the call itself would be refused now: `unauthenticated`, `not_found` for its tenant, `forbidden`. Does nothing else. */
+  check(invocation: Invocation): Promise<void>;
   invoke(invocation: Invocation): Promise<Answer>;
   /** Resolves when the stream is authorised and open; ends when the signal aborts or the iterator returns. */
   stream(invocation: Invocation): Promise<AsyncIterable<unknown>>;

