@@ -223,7 +223,7 @@ export class TestCloud implements AsyncDisposable {
         );
       }
       const { items } = await client.image.list({ limit: 1000 });
-      await Promise.all(items.map(({ id, source }) => (source === 'host' ? undefined : client.image.delete(id, {}, { wait: true, timeout: 20_000 }))));
+      await Promise.all(items.filter(({ source }) => source !== 'host').map(({ id }) => client.image.delete(id, {}, { wait: true, timeout: 20_000 })));
       if (problems.length === 0) return;
       if (round === 2) throw new AggregateError(problems, 'Some resources cannot be deleted');
     }

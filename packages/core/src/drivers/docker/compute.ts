@@ -131,7 +131,9 @@ export class DockerCompute implements ComputeDriver {
     }
     const base = ours?.base ?? baseOf(spec.image, image as NonNullable<typeof image>);
     const source: Source =
-      ours === undefined ? { image: spec.content ?? spec.image, layer: 0, staleEnv: [] } : { image: ours.image, layer: ours.layer, staleEnv: staleNames(ours.env, base) };
+      ours === undefined
+        ? { image: spec.content ?? spec.image, layer: 0, staleEnv: [] }
+        : { image: ours.image, layer: ours.layer, staleEnv: staleNames(ours.env, base) };
     options.onProgress?.('creating the instance');
     options.signal.throwIfAborted();
     const config = containerConfig(this.#client, spec, base, source, await choosePorts(spec.ports, []), mounts);
