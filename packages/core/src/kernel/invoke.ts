@@ -231,6 +231,9 @@ export class Kernel implements Core {
           this.#drained = resolve;
         });
       }
+      for (const [name, { service }] of this.#bound) {
+        await service.close?.().catch((error: unknown) => this.#options.log.error({ service: name, error: String(error) }, 'could not end in order'));
+      }
       await this.#outcomes.close();
     })();
     return this.#closed;

@@ -243,6 +243,8 @@ export interface Service<C extends Contract> {
   reseal?: Reseal;
   /** Removes what has become old; called about once an hour. */
   prune?(now: number): Promise<void>;
+  /** Writes down what it has in memory only; called when the core stops, after the last call has ended. */
+  close?(): Promise<void>;
 }
 
 export interface ServiceDefinition {
