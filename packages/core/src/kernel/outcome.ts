@@ -3,6 +3,7 @@ import type { AuditLine, AuditLog } from './audit.ts';
 import { INSTALLATION, type Principal } from './authorize.ts';
 import type { Bound } from './bound.ts';
 import type { Clock } from './clock.ts';
+import { fieldMeta, inputShape } from './contract.ts';
 import type { Core, Invocation } from './core.ts';
 import { databaseFault } from './db.ts';
 import { DriverError, Fault } from './errors.ts';
@@ -27,6 +28,8 @@ export interface Known {
   targetId?: string | undefined;
   /** What allowed or refused it. */
   decision?: string | undefined;
+  /** Whom the call is about, where it has no target. */
+  about?: string | undefined;
 }
 
 /** Codes that say no to the caller rather than to what was asked: of those a line is written even where nothing would have changed. */
@@ -80,7 +83,7 @@ export class Outcomes {
 
   /** The line of a change, in its transaction. */
   done(unit: Unit, invocation: Invocation, known: Known): Promise<void> {
-    return this.#options.audit.append(unit, lineOf(unit.tenantId, invocation, known, 'ok'));
+    return this.#options.audit.append(unit, lineOf(unit.tenantId, invocation, { ...known, about: this.#aboutWhom(invocation) }, 'ok'));
   }
 
   /** The line of what is no transaction, before it begins. */
@@ -109,7 +112,7 @@ export class Outcomes {
       }
       if (looks && fault.code === 'not_found' && !foreign) return undefined;
       const tenantId = bound.contract.resource.scope === 'installation' ? INSTALLATION : meant;
-      return lineOf(tenantId, invocation, { principal, requestId, decision: this.#decisions.get(fault) }, fault.code);
+      return lineOf(tenantId, invocation, { principal, requestId, decision: this.#decisions.get(fault), about: this.#aboutWhom(invocation) }, fault.code);
     });
   }
 
@@ -163,6 +166,19 @@ export class Outcomes {
     }
   }
 
+  /** What is open to all says in its first argument who somebody claims to be; as it is kept, and only if it can be one. */
+  #aboutWhom({ service, operation: name, input }: Invocation): string | undefined {
+    const operation = this.#options.bound.get(service)?.operations.get(name)?.operation;
+    if (operation?.access !== 'anonymous') return undefined;
+    for (const [field, schema] of Object.entries(inputShape(operation))) {
+      const { secret, cli } = fieldMeta(schema);
+      if (secret === true || cli?.positional !== true) continue;
+      const { data } = schema.safeParse((input as Readonly<Record<string, unknown>> | null | undefined)?.[field]);
+      if (typeof data === 'string') return data;
+    }
+    return undefined;
+  }
+
   count(invocation: Invocation, outcome: string, started: number): void {
     // Names that no contract knows are counted together, so that a caller cannot make the table grow.
     const known = this.#options.bound.get(invocation.service)?.operations.has(invocation.operation) === true;
@@ -183,14 +199,14 @@ const nameIn = (input: unknown): string | undefined => {
 /** Permission of the line that says how many refusals were not written down one by one. */
 const FLOOD = 'audit:flood';
 
-const lineOf = (tenantId: string, invocation: Invocation, { principal, requestId, targetId, decision }: Known, outcome: string): AuditLine => ({
+const lineOf = (tenantId: string, invocation: Invocation, { principal, requestId, targetId, decision, about }: Known, outcome: string): AuditLine => ({
   tenantId,
   principal: principal?.id ?? 'anonymous',
   principalName: principal?.name,
   credential: principal?.credential?.id,
   source: invocation.source ?? 'internal',
   permission: `${invocation.service}:${invocation.operation}`,
-  target: invocation.target ?? nameIn(invocation.input),
+  target: invocation.target ?? about ?? nameIn(invocation.input),
   targetId,
   requestId,
   outcome,
