@@ -7,7 +7,7 @@ import { pageOf } from '../../kernel/page.ts';
 import { refuseToGive } from '../../kernel/roles.ts';
 import { randomSecret, secretDigest } from '../../kernel/secret-text.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
-import { notFound } from '../../kernel/table.ts';
+import { notFound, rowOf } from '../../kernel/table.ts';
 import { Views } from '../../kernel/view.ts';
 import { policies } from '../policy/contract.ts';
 import { apiKeys } from './contract.ts';
@@ -38,6 +38,20 @@ export const apiKeyService = service(apiKeys, (context) => {
         hint: 'cloud auth login',
       });
     }
+  };
+
+  /** Whoever has the secret acts as the owner: administrators revoke what is somebody else's, they do not take it. */
+  const refuseForeign = async (call: KeyCall, row: Key): Promise<void> => {
+    const { ownerId, owner } = row.status;
+    if (ownerId === call.principal.id) return;
+    const record = await call.sql
+      .selectFrom('r_service_account')
+      .selectAll()
+      .where('tenant', '=', call.tenantId)
+      .where('id', '=', String(ownerId))
+      .executeTakeFirst();
+    if (record !== undefined) return refuseToGive(call, rowOf(record).spec['roles'] as string[], context.contracts);
+    throw new Fault('forbidden', `The key ${row.name} acts as ${owner}, so only ${owner} gives it a new secret`, { hint: `cloud api-key revoke ${row.name}` });
   };
 
   const shown = async (rows: readonly Key[], from: unknown): Promise<Record<string, unknown>[]> => {
@@ -102,6 +116,7 @@ export const apiKeyService = service(apiKeys, (context) => {
       async rotate(call) {
         refuseNarrowed(call);
         const row = await target(call);
+        await refuseForeign(call, row);
         const now = context.clock.now();
         const key = textOf(row.id);
         const { grace } = call.input;

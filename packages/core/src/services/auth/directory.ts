@@ -13,9 +13,11 @@ import type { Sessions } from './sessions.ts';
 import { isToken, type Tokens } from './tokens.ts';
 
 /** Rows of these decide who may do what. */
-const BEHIND = new Set(['user', 'tenant', 'tenant-member', 'role', 'policy', 'api-key', 'service-account', 'auth']);
+const BEHIND = new Set(['user', 'tenant', 'tenant-member', 'role', 'policy', 'api-key', 'service-account']);
 /** Entries of one kind; beyond, all of that kind go and come back as they are asked for. */
 const MOST = 10_000;
+/** Times that something is found anew because what it was found from changed meanwhile. */
+const MOST_TRIES = 5;
 
 const refused = (why: string): Fault => new Fault('unauthenticated', why, { details: { reason: 'invalid_token' }, hint: 'cloud auth login' });
 
@@ -25,15 +27,19 @@ class Memory<T> {
 
   /** What was known of the key, or what is found now; kept unless something changed while it was being found. */
   async of(key: string, find: () => Promise<T>): Promise<T> {
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    const age = this.#age;
-    const found = await find();
-    if (age === this.#age && found !== undefined) {
-      if (this.#entries.size >= MOST) this.#entries.clear();
-      this.#entries.set(key, found);
+    for (let tries = 1; ; tries++) {
+      const known = this.#entries.get(key);
+      if (known !== undefined) return known;
+      const age = this.#age;
+      const found = await find();
+      // Half of it may be from before the change and half from after.
+      if (age !== this.#age && tries < MOST_TRIES) continue;
+      if (age === this.#age && found !== undefined) {
+        if (this.#entries.size >= MOST) this.#entries.clear();
+        this.#entries.set(key, found);
+      }
+      return found;
     }
-    return found;
   }
   forget(): void {
     this.#age++;
@@ -109,9 +115,8 @@ export class CloudDirectory implements Directory {
       expiresAt: claims.exp * 1000,
       ...(machine ? { tenantId: principal.tenantId } : {}),
     };
-    const whole = { ...principal, credential };
     await this.#stillGood(credential);
-    return whole;
+    return { ...principal, credential };
   }
 
   async #stillGood(credential: NonNullable<Principal['credential']>): Promise<void> {
@@ -166,19 +171,25 @@ export class CloudDirectory implements Directory {
   }
 
   grants(principal: Principal, tenantId: string): Promise<Grants> {
-    const key = principal.credential?.kind === 'api-key' ? principal.credential.id : '';
-    return this.#grants.of(`${tenantId} ${principal.id} ${key}`, async () => {
-      const roles = [...new Set([...(principal.roles[tenantId] ?? []), ...(principal.administrator === true ? ['admin'] : [])])];
+    const { credential } = principal;
+    const byKey = credential?.kind === 'api-key' ? credential : undefined;
+    return this.#grants.of(`${tenantId} ${principal.id} ${byKey?.id ?? ''}`, async () => {
+      // Looked up again: the caller's may be from before a change, and what comes of it is kept.
+      const owner = await this.#known(principal.id, byKey?.tenantId);
+      if (owner === undefined) throw refused('This account is disabled or no more');
+      const key = byKey === undefined ? undefined : await this.#keys.byId(byKey.id);
+      // Without its row nothing tells what bounds it.
+      if (byKey !== undefined && key === undefined) throw refused('This API key was revoked or has expired');
+      const roles = [...new Set([...(owner.roles[tenantId] ?? []), ...(owner.administrator === true ? ['admin'] : [])])];
       const [custom, policies, attached, bounds] = await Promise.all([
         this.#rolesOf(tenantId),
         this.#policiesOf(tenantId),
         this.#attached(tenantId, [[principal.kind, principal.id], ...roles.map((role) => ['role', role] as [string, string])]),
-        key === '' ? [] : this.#attached(tenantId, [['api-key', key]]),
+        key === undefined ? [] : this.#attached(tenantId, [['api-key', key.id]]),
       ]);
       // Those given at its creation stand in the key's row.
-      const own = key === '' ? [] : ((await this.#keys.byId(key))?.policyIds ?? []);
-      const compiled = (ids: Iterable<string>): CompiledPolicy[] =>
-        [...new Set(ids)].map((id) => policies.get(id)).filter((policy): policy is CompiledPolicy => policy !== undefined);
+      const own = key?.policyIds ?? [];
+      const compiled = (ids: Iterable<string>): CompiledPolicy[] => [...new Set(ids)].map((id) => policies.get(id) ?? this.#denying(id, id));
       return {
         roles,
         permits: (role, permission) => custom.get(role)?.has(permission) === true,
@@ -214,7 +225,6 @@ export class CloudDirectory implements Directory {
 
   #policiesOf(tenantId: string): Promise<ReadonlyMap<string, CompiledPolicy>> {
     return this.#policies.of(tenantId, async () => {
-      this.#vocabulary ??= vocabularyOf(this.#context.contracts);
       const rows = await this.#db.selectFrom('r_policy').select(['id', 'name', 'spec']).where('tenant', '=', tenantId).execute();
       const found = new Map<string, CompiledPolicy>();
       for (const { id, name, spec } of rows) found.set(id, this.#compiled(id, name, (JSON.parse(spec) as { document: unknown }).document));
@@ -222,15 +232,23 @@ export class CloudDirectory implements Directory {
     });
   }
 
-  /** One that this version cannot read any more denies everything: what it would have denied is not known. */
+  get #words(): Vocabulary {
+    this.#vocabulary ??= vocabularyOf(this.#context.contracts);
+    return this.#vocabulary;
+  }
+
+  /** In place of what cannot be read (any more) or is not there: what it would have denied is not known. */
+  #denying(id: string, name: string): CompiledPolicy {
+    return compilePolicy(id, name, { Version: '2012-10-17', Statement: { Sid: 'Unreadable', Effect: 'Deny', Action: '*', Resource: '*' } }, this.#words);
+  }
+
   #compiled(id: string, name: string, document: unknown): CompiledPolicy {
-    const vocabulary = this.#vocabulary as Vocabulary;
     try {
-      return compilePolicy(id, name, document, vocabulary);
+      return compilePolicy(id, name, document, this.#words);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       this.#context.log.error({ policy: id, error: error.message }, 'a stored policy cannot be read; it denies everything until it is mended');
-      return compilePolicy(id, name, { Version: '2012-10-17', Statement: { Sid: 'Unreadable', Effect: 'Deny', Action: '*', Resource: '*' } }, vocabulary);
+      return this.#denying(id, name);
     }
   }
 }

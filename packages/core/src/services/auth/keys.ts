@@ -30,7 +30,8 @@ export class Keys {
   constructor(context: ServiceContext) {
     this.#context = context;
     context.onCommit(({ rows }) => {
-      if (!rows.some(({ resource }) => resource === 'api-key')) return;
+      // Those of a tenant that was deleted went with it.
+      if (!rows.some(({ resource }) => resource === 'api-key' || resource === 'tenant')) return;
       this.#age++;
       this.#known.clear();
     });
@@ -93,14 +94,31 @@ export class Keys {
     const used = [...this.#used];
     this.#used.clear();
     if (used.length === 0) return;
-    await this.#sql.transaction().execute(async (tx) => {
+    const write = async (tx: Sql): Promise<void> => {
       for (const [key_id, { at, from }] of used) {
+        const there = await tx.selectFrom('r_api_key').select('id').where('id', '=', key_id).executeTakeFirst();
+        if (there === undefined) continue; // revoked since
         await tx
           .insertInto('api_key_use')
           .values({ key_id, at, source: from })
           .onConflict((on) => on.column('key_id').doUpdateSet({ at, source: from }))
           .execute();
       }
-    });
+    };
+    try {
+      await this.#sql.transaction().execute(write);
+    } catch (error) {
+      for (const [id, use] of used) if (!this.#used.has(id)) this.#used.set(id, use);
+      throw error;
+    }
+  }
+
+  /** What is left of keys that went with their tenant. */
+  async prune(): Promise<void> {
+    await this.flush();
+    await this.#sql
+      .deleteFrom('api_key_use')
+      .where('key_id', 'not in', (of) => of.selectFrom('r_api_key').select('id'))
+      .execute();
   }
 }

@@ -6,6 +6,7 @@ const COST = 12;
 /** Of libuv's four threads. */
 const AT_ONCE = 2;
 const MOST_WAITING = 64;
+const MOST_BYTES = 72;
 
 /** Replaceable by tests that count. */
 export interface Hasher {
@@ -31,10 +32,19 @@ export class Passwords {
     return this.#turn(() => this.#hasher.hash(password));
   }
 
-  /** The same work whether there is a hash or not. */
-  async compare(password: string, hash: string | undefined): Promise<boolean> {
-    const same = await this.#turn(() => this.#hasher.compare(password, hash ?? NOBODY));
-    return same && hash !== undefined;
+  /**
+   * The same work whether there is a hash or not. `before` and `wrong` belong to its turn: what is counted there, those who wait for theirs see.
+   * What `before` throws ends it.
+   */
+  compare(password: string, hash: string | undefined, { before, wrong }: { before(): Promise<void>; wrong(): Promise<void> }): Promise<boolean> {
+    return this.#turn(async () => {
+      await before();
+      const same = await this.#hasher.compare(password, hash ?? NOBODY);
+      // bcrypt looks at nothing beyond, so that anything could follow the right password.
+      const right = same && hash !== undefined && Buffer.byteLength(password) <= MOST_BYTES && !password.includes('\0');
+      if (!right) await wrong();
+      return right;
+    });
   }
 
   async #turn<T>(work: () => Promise<T>): Promise<T> {

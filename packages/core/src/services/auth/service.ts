@@ -6,7 +6,7 @@ import { isSecret, randomSecret, secretDigest } from '../../kernel/secret-text.t
 import { type Call, service } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
 import { verdictOf } from '../../kernel/verdict.ts';
-import { tenants } from '../tenant/contract.ts';
+import { tenant, tenants } from '../tenant/contract.ts';
 import { tenantMembers } from '../tenant-member/contract.ts';
 import { users } from '../user/contract.ts';
 import { auths } from './contract.ts';
@@ -21,15 +21,19 @@ import { ACCESS_SECONDS, Tokens } from './tokens.ts';
 type AuthCall<I = unknown> = Call<typeof auths, I>;
 
 const TOKEN_MS = 24 * 60 * 60 * 1000;
-const REFRESH_TEXT = /^tcr_(ses-[0-9a-z]{16})_([A-Za-z0-9_-]{43})$/;
+/** What all refresh tokens of a session begin with, then what only one of them has. */
+const REFRESH_TEXT = /^(tcr_(ses-[0-9a-z]{16})_[A-Za-z0-9_-]{43}_)[A-Za-z0-9_-]{43}$/;
 const REGISTRATION = 'registration';
 /** One sentence for every reason, so that it tells nothing about accounts. */
 const wrong = (): Fault => new Fault('unauthenticated', 'The e-mail address or the password is wrong', { hint: 'cloud auth login' });
+const wrongClient = (): Fault => new Fault('unauthenticated', 'The client id or the secret is wrong', { hint: 'cloud service-account rotate-secret <name>' });
 
 interface Found {
   id: string;
   name: string;
   kind: 'user' | 'service-account';
+  /** Hash of what was proven: must still be in force when the session is opened. */
+  proof?: string;
 }
 
 /** What the preparation made and the transaction writes. Travels in the input, out of reach of callers: a contract's input is strict. */
@@ -38,6 +42,9 @@ interface Prepared {
   session: string;
   accessToken: string;
   refreshToken: string | undefined;
+  refreshFamily: string | undefined;
+  /** Where calls act that name no tenant. */
+  home: { id: string; name: string } | undefined;
   /** Of a refresh: the hash that must still be in force. */
   from?: string;
 }
@@ -73,29 +80,34 @@ export const authServiceWith = (of?: Hasher) =>
       await failures.check(email, source);
       const user = await userBy('name', email);
       const hash = await hashOf(user?.disabled === false ? user.id : undefined);
-      if ((await passwords.compare(password, hash)) && user !== undefined) return user;
-      await failures.failed(email, source);
+      // Looked at again when its turn has come: many that were sent at once would all have passed before the first has failed.
+      const right = await passwords.compare(password, hash, { before: () => failures.check(email, source), wrong: () => failures.failed(email, source) });
+      if (right && user !== undefined && hash !== undefined) return { id: user.id, name: user.name, kind: user.kind, proof: hash };
       throw wrong();
     };
 
-    const prepareSession = async (found: Found, session: string, refreshable: boolean): Promise<Prepared> => ({
-      found,
-      session,
-      accessToken: await tokens.issue({ sub: found.id, sid: session }),
-      refreshToken: refreshable ? `tcr_${session}_${randomSecret()}` : undefined,
-    });
-
-    const view = async ({ found, accessToken, refreshToken }: Prepared, now: number, sql: Sql) => {
-      const home = await homeOf(sql, found);
+    /** `family`: of the refresh tokens before; undefined: there are to be none. */
+    const prepareSession = async (found: Found, session: string, family: string | undefined): Promise<Prepared> => {
+      const tenantId = (await directory.find(found.id))?.tenantId ?? INSTALLATION;
+      const home = tenantId === INSTALLATION ? undefined : await directory.tenant(tenantId);
       return {
-        tokenType: 'Bearer' as const,
-        accessToken,
-        expiresIn: ACCESS_SECONDS,
-        ...(refreshToken === undefined ? {} : { refreshToken, refreshExpiresAt: new Date(now + REFRESH_SECONDS * 1000).toISOString() }),
-        principal: { id: found.id, name: found.name, kind: found.kind },
-        ...(home === undefined ? {} : { tenant: home }),
+        found,
+        session,
+        accessToken: await tokens.issue({ sub: found.id, sid: session }),
+        refreshToken: family === undefined ? undefined : `${family}${randomSecret()}`,
+        refreshFamily: family,
+        home: home === undefined ? undefined : { id: home.id, name: home.name },
       };
     };
+
+    const view = ({ found, accessToken, refreshToken, home }: Prepared, now: number) => ({
+      tokenType: 'Bearer' as const,
+      accessToken,
+      expiresIn: ACCESS_SECONDS,
+      ...(refreshToken === undefined ? {} : { refreshToken, refreshExpiresAt: new Date(now + REFRESH_SECONDS * 1000).toISOString() }),
+      principal: { id: found.id, name: found.name, kind: found.kind },
+      ...(home === undefined ? {} : { tenant: home }),
+    });
 
     const openSession = async (call: AuthCall, prepared: Prepared): Promise<void> => {
       const now = clock.now();
@@ -105,7 +117,7 @@ export const authServiceWith = (of?: Hasher) =>
           id: prepared.session,
           principal_id: prepared.found.id,
           refresh_hash: prepared.refreshToken === undefined ? null : secretDigest(prepared.refreshToken),
-          previous_hash: null,
+          family_hash: prepared.refreshFamily === undefined ? null : secretDigest(prepared.refreshFamily),
           source: call.source,
           created_at: now,
           expires_at: now + (prepared.refreshToken === undefined ? ACCESS_SECONDS : REFRESH_SECONDS) * 1000,
@@ -150,44 +162,52 @@ export const authServiceWith = (of?: Hasher) =>
       directory,
       reseal: tokens.reseal,
       async prune(now) {
-        await keys.flush();
+        await keys.prune();
         await tokens.prune(now);
         await sessions.prune(now);
         await failures.prune(now);
         await db.deleteFrom('one_time_token').where('expires_at', '<', now).execute();
+        await db
+          .deleteFrom('user_login')
+          .where('user_id', 'not in', (of) => of.selectFrom('r_user').select('id'))
+          .where('user_id', 'not in', (of) => of.selectFrom('r_service_account').select('id'))
+          .execute();
       },
+      close: () => keys.flush(),
       prepare: {
         async login(call) {
           const { email, password } = call.input;
-          keep(call, await prepareSession(await proven(email, password, call.source), newId('ses'), true));
+          const session = newId('ses');
+          keep(call, await prepareSession(await proven(email, password, call.source), session, `tcr_${session}_${randomSecret()}_`));
         },
         async refresh(call) {
           const { refreshToken } = call.input;
-          const [, id] = REFRESH_TEXT.exec(refreshToken) ?? [];
+          const [, family = '', id] = REFRESH_TEXT.exec(refreshToken) ?? [];
           const refused = (): Fault => new Fault('unauthenticated', 'This refresh token is not valid any more', { hint: 'cloud auth login' });
           const row = id === undefined ? undefined : await db.selectFrom('session').selectAll().where('id', '=', id).executeTakeFirst();
           const fits = isSecret(refreshToken, row?.refresh_hash);
-          const stale = isSecret(refreshToken, row?.previous_hash);
+          const ours = isSecret(family, row?.family_hash);
           if (row === undefined || row.ended_at !== null || row.expires_at <= clock.now()) throw refused();
-          if (stale) {
+          if (ours && !fits) {
             await context.client(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
             throw refused();
           }
           const user = fits ? await userBy('id', row.principal_id) : undefined;
           if (user === undefined || user.disabled) throw refused();
-          keep(call, { ...(await prepareSession(user, row.id, true)), from: row.refresh_hash });
+          keep(call, { ...(await prepareSession(user, row.id, family)), from: row.refresh_hash });
         },
         async clientToken(call) {
           const { clientId, clientSecret } = call.input;
           await failures.check(clientId, call.source);
           const record = await db.selectFrom('r_service_account').selectAll().where('id', '=', clientId).executeTakeFirst();
           const row = record === undefined ? undefined : rowOf(record);
-          const good = isSecret(clientSecret, row?.spec['secretHash'] as string | undefined);
-          if (!good || row === undefined || row.spec['disabled'] === true) {
+          const proof = row?.spec['secretHash'] as string | undefined;
+          const good = isSecret(clientSecret, proof);
+          if (!good || row === undefined || proof === undefined || row.spec['disabled'] === true) {
             await failures.failed(clientId, call.source);
-            throw new Fault('unauthenticated', 'The client id or the secret is wrong', { hint: 'cloud service-account rotate-secret <name>' });
+            throw wrongClient();
           }
-          keep(call, await prepareSession({ id: row.id, name: row.name, kind: 'service-account' }, newId('ses'), false));
+          keep(call, await prepareSession({ id: row.id, name: row.name, kind: 'service-account', proof }, newId('ses'), undefined));
         },
         async register(call) {
           if ((await settings()).registration !== 'open') {
@@ -199,8 +219,8 @@ export const authServiceWith = (of?: Hasher) =>
         },
         async changePassword(call) {
           const user = await person(call.principal);
-          await proven(user.name, call.input.current, call.source);
-          keep(call, { user, hash: await passwords.hash(call.input.password) });
+          const { proof } = await proven(user.name, call.input.current, call.source);
+          keep(call, { user: { ...user, proof }, hash: await passwords.hash(call.input.password) });
         },
         async resetPassword(call) {
           const { email, token, password } = call.input;
@@ -227,6 +247,7 @@ export const authServiceWith = (of?: Hasher) =>
           const prepared = kept<Prepared>(call);
           const now = clock.now();
           const sql = sqlOf(call);
+          await stillProven(sql, prepared.found);
           await openSession(call, prepared);
           await succeeded(sql, prepared.found.name, call.source, now);
           await sql
@@ -235,25 +256,28 @@ export const authServiceWith = (of?: Hasher) =>
             .onConflict((on) => on.column('user_id').doUpdateSet({ at: now }))
             .execute();
           await call.event(prepared.found, 'login', `${prepared.found.name} logged in`);
-          return view(prepared, now, sql);
+          return view(prepared, now);
         },
         async refresh(call) {
           const prepared = kept<Prepared & { from: string; refreshToken: string }>(call);
           const now = clock.now();
           const done = await sqlOf(call)
             .updateTable('session')
-            .set({ refresh_hash: secretDigest(prepared.refreshToken), previous_hash: prepared.from, expires_at: now + REFRESH_SECONDS * 1000 })
+            .set({ refresh_hash: secretDigest(prepared.refreshToken), expires_at: now + REFRESH_SECONDS * 1000 })
             .where('id', '=', prepared.session)
             .where('refresh_hash', '=', prepared.from)
             .where('ended_at', 'is', null)
             .executeTakeFirst();
           if (done.numUpdatedRows === 0n)
             throw new Fault('unauthenticated', 'This refresh token was used at the same moment by another call', { hint: 'cloud auth login' });
-          return view(prepared, now, sqlOf(call));
+          return view(prepared, now);
         },
         async clientToken(call) {
           const prepared = kept<Prepared>(call);
           const now = clock.now();
+          const record = await sqlOf(call).selectFrom('r_service_account').selectAll().where('id', '=', prepared.found.id).executeTakeFirst();
+          const spec = record === undefined ? {} : rowOf(record).spec;
+          if (spec['disabled'] === true || spec['secretHash'] !== prepared.found.proof) throw wrongClient();
           await openSession(call, prepared);
           await succeeded(sqlOf(call), prepared.found.id, call.source, now);
           await sqlOf(call)
@@ -261,10 +285,13 @@ export const authServiceWith = (of?: Hasher) =>
             .values({ user_id: prepared.found.id, at: now })
             .onConflict((on) => on.column('user_id').doUpdateSet({ at: now }))
             .execute();
-          return view(prepared, now, sqlOf(call));
+          return view(prepared, now);
         },
         async logout(call) {
           const { principal } = call;
+          if (call.input.everywhere && principal.credential?.kind === 'api-key') {
+            throw new Fault('forbidden', 'An API key ends no sessions: use a login session', { hint: 'cloud auth login' });
+          }
           if (call.input.everywhere) return { ended: await end(call, { principalId: principal.id }) };
           return {
             ended: principal.credential?.kind === 'session' || principal.credential?.kind === 'client' ? await end(call, { id: principal.credential.id }) : 0,
@@ -275,13 +302,14 @@ export const authServiceWith = (of?: Hasher) =>
           const system = call.systemClient(INSTALLATION, { user: users, tenant: tenants });
           const user = await system.user.enroll({ name: email, hash: kept<string>(call), ...(displayName === undefined ? {} : { displayName }) });
           const name = await freeName(sqlOf(call), email);
-          const tenant = await system.tenant.create({ name });
-          await call.systemClient(tenant.id, { member: tenantMembers }).member.add({ name: email, roles: ['admin'] });
+          const made = await system.tenant.create({ name });
+          await call.systemClient(made.id, { member: tenantMembers }).member.add({ name: email, roles: ['admin'] });
           await call.event(user, 'registered', `${email} registered`);
-          return { user: { id: user.id, name: user.name }, tenant: { id: tenant.id, name } };
+          return { user: { id: user.id, name: user.name }, tenant: { id: made.id, name } };
         },
         async changePassword(call) {
           const { user, hash } = kept<{ user: Found; hash: string }>(call);
+          await stillProven(sqlOf(call), user);
           await setPassword(call, user.id, hash);
           const ended = await end(call, { principalId: user.id, but: call.principal.credential?.id });
           await call.event(user, 'password-changed', `${user.name} has another password`);
@@ -292,6 +320,7 @@ export const authServiceWith = (of?: Hasher) =>
           const gone = await sqlOf(call).deleteFrom('one_time_token').where('user_id', '=', user.id).where('hash', '=', used).executeTakeFirst();
           if (gone.numDeletedRows === 0n) throw new Fault('unauthenticated', 'This token was used at the same moment by another call');
           await setPassword(call, user.id, hash);
+          if ((await sqlOf(call).selectFrom('r_user').select('id').where('id', '=', user.id).executeTakeFirst()) === undefined) throw wrong();
           const ended = await end(call, { principalId: user.id });
           await succeeded(sqlOf(call), user.name, call.source, clock.now());
           await call.event(user, 'password-reset', `${user.name} has set a password with a token`);
@@ -390,17 +419,11 @@ export const authServiceWith = (of?: Hasher) =>
 
 export const authService = authServiceWith();
 
-/** The tenant in which calls act that name none. */
-async function homeOf(sql: Sql, { id, name, kind }: Found): Promise<{ id: string; name: string } | undefined> {
-  const tenants_ = sql.selectFrom('r_tenant').select(['r_tenant.id', 'r_tenant.name']);
-  if (kind === 'service-account')
-    return tenants_.innerJoin('r_service_account', 'r_service_account.tenant', 'r_tenant.id').where('r_service_account.id', '=', id).executeTakeFirst();
-  return tenants_
-    .innerJoin('r_tenant_member', 'r_tenant_member.tenant', 'r_tenant.id')
-    .where('r_tenant_member.name', '=', name)
-    .orderBy('r_tenant_member.created_at')
-    .orderBy('r_tenant_member.id')
-    .executeTakeFirst();
+/** In the transaction: the password may be another one by now, or its user disabled or gone. */
+async function stillProven(sql: Sql, { id, proof }: Found): Promise<void> {
+  const row = await sql.selectFrom('user_password').select('hash').where('user_id', '=', id).executeTakeFirst();
+  const record = await sql.selectFrom('r_user').selectAll().where('id', '=', id).executeTakeFirst();
+  if (record === undefined || rowOf(record).spec['disabled'] === true || row?.hash !== proof) throw wrong();
 }
 
 /** A tenant's name from the local part of the address: `ann.lee+x@…` → `ann-lee-x`, with a number where that is taken. */
@@ -414,6 +437,7 @@ async function freeName(sql: Sql, email: string): Promise<string> {
       .replace(/-+$/, '') || 'tenant';
   for (let number = 1; ; number++) {
     const name = number === 1 ? base : `${base}-${number}`;
+    if (!tenant.nameField.safeParse(name).success) continue; // looks like an id
     const taken = await sql.selectFrom('r_tenant').select('id').where('name', '=', name).executeTakeFirst();
     if (taken === undefined) return name;
   }

@@ -64,7 +64,7 @@ export async function endSessions(sql: Sql, now: number, of: { principalId: stri
   for (let at = 0; at < ids.length; at += 500) {
     await sql
       .updateTable('session')
-      .set({ ended_at: now, refresh_hash: null, previous_hash: null })
+      .set({ ended_at: now, refresh_hash: null, family_hash: null })
       .where('id', 'in', ids.slice(at, at + 500))
       .execute();
   }

@@ -8,8 +8,8 @@ export interface AuthTables {
     id: string;
     principal_id: string;
     refresh_hash: string | null;
-    /** Of the refresh token before: seen again, somebody has a copy. */
-    previous_hash: string | null;
+    /** Of what all refresh tokens of the session begin with: one that does and is not the newest was used before, so somebody has a copy. */
+    family_hash: string | null;
     source: string;
     created_at: number;
     expires_at: number;
@@ -31,7 +31,7 @@ export const migrations: readonly Migration[] = [
     id: 'auth-001',
     up: statements(
       'create table signing_key (kid text primary key, sealed text not null, created_at bigint not null, retired_at bigint)',
-      `create table session (id text primary key, principal_id text not null, refresh_hash text, previous_hash text, source text not null, created_at bigint not null,
+      `create table session (id text primary key, principal_id text not null, refresh_hash text, family_hash text, source text not null, created_at bigint not null,
         expires_at bigint not null, ended_at bigint)`,
       'create index session_principal on session (principal_id)',
       'create index session_expiry on session (expires_at)',

@@ -33,6 +33,7 @@ export class Tokens {
   readonly #context: ServiceContext;
   readonly #verified = new Map<string, Claims>();
   #keys: Promise<Map<string, Key>> | undefined;
+  #revocations = 0;
 
   constructor(context: ServiceContext) {
     this.#context = context;
@@ -66,7 +67,9 @@ export class Tokens {
     const [head = '', body = '', signature = ''] = token.split('.');
     const header = objectIn(head);
     if (header?.['alg'] !== 'HS256' || typeof header['kid'] !== 'string' || header['crit'] !== undefined) return undefined;
+    const revocations = this.#revocations;
     const key = (await this.#all()).get(header['kid']);
+    if (revocations !== this.#revocations) return this.verify(token);
     if (key === undefined) return undefined;
     const expected = createHmac('sha256', key.key).update(`${head}.${body}`).digest();
     const given = Buffer.from(signature, 'base64url');
@@ -147,7 +150,10 @@ export class Tokens {
         .execute();
     });
     this.#keys = undefined;
-    if (revoke) this.#verified.clear();
+    if (revoke) {
+      this.#revocations++;
+      this.#verified.clear();
+    }
     return { kid, key: createSecretKey(secret), createdAt: now, retiredAt: undefined };
   }
 }

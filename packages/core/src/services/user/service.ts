@@ -3,6 +3,7 @@ import type { Kysely } from 'kysely';
 import { INSTALLATION } from '../../kernel/authorize.ts';
 import type { KernelTables } from '../../kernel/db.ts';
 import { service } from '../../kernel/service.ts';
+import { apiKeys } from '../api-key/contract.ts';
 import { auths } from '../auth/contract.ts';
 import { tenantMembers } from '../tenant-member/contract.ts';
 import { users } from './contract.ts';
@@ -20,6 +21,7 @@ const HASH = Symbol('hash');
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
 export const userService = service(users, (context) => ({
+  spelling: (target) => (target.includes('@') ? target.trim().toLowerCase() : target),
   async status(rows, from) {
     const sql = from as unknown as Sql;
     const ids = rows.map(({ id }) => id);
@@ -76,6 +78,10 @@ export const userService = service(users, (context) => ({
       const row = call.target;
       const memberships = await call.sql.selectFrom('r_tenant_member').select(['id', 'tenant']).where('name', '=', row.name).execute();
       for (const { id, tenant } of memberships) await call.systemClient(tenant, { member: tenantMembers }).member.remove(id);
+      // Of an administrator there may be keys for tenants whose member she is not.
+      const keys = await call.sql.selectFrom('r_api_key').select(['id', 'tenant', 'status']).execute();
+      for (const { id, tenant, status } of keys)
+        if ((JSON.parse(status) as { ownerId?: string }).ownerId === row.id) await call.systemClient(tenant, { apiKey: apiKeys }).apiKey.revoke(id);
       await call.systemClient(INSTALLATION, { auth: auths }).auth.forgetUser({ userId: row.id, email: row.name });
       return call.rows.delete(row);
     },
