@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import type { AnyResource, Contract, Kind } from './contract.ts';
 import type { Db } from './db.ts';
 import { Fault } from './errors.ts';
-import { type CompiledPolicy, type ContextValues, evaluate } from './policy/index.ts';
+import { allowsAll, type CompiledPolicy, type ContextValues, evaluate } from './policy/index.ts';
 
 export interface Principal {
   /** `local` over the socket, `system` for controllers, else the id of a user or service account. */
@@ -103,9 +103,13 @@ export const bareDirectory = (db: Db): Directory => ({
 
 export const isAdministrator = (principal: Principal): boolean => principal.administrator === true || principal.roles['*']?.includes('admin') === true;
 
+/** Administers the installation by what it proved itself with, too: keys and client tokens lie in files of programs. */
+export const administersInstallation = (principal: Principal): boolean =>
+  isAdministrator(principal) && (principal.credential === undefined || principal.credential.kind === 'session');
+
 /** Where to look for what was written down of calls: in the tenant, and for administrators of the installation among the installation's own. */
 export const scopesOf = ({ tenantId, principal }: { tenantId: string; principal: Principal }): readonly string[] =>
-  isAdministrator(principal) ? [tenantId, INSTALLATION] : [tenantId];
+  administersInstallation(principal) ? [tenantId, INSTALLATION] : [tenantId];
 
 /** Roles that a principal says it has in a tenant. */
 export const rolesIn = (principal: Principal, tenantId: string): readonly string[] => [...(principal.roles[tenantId] ?? []), ...(principal.roles['*'] ?? [])];
@@ -135,14 +139,14 @@ export const builtInPermissions = (role: (typeof BUILT_IN_ROLES)[number], contra
   );
 
 /**
- * Whether a principal has a permission so that it may give it to others: for everything of its kind, and with no Deny about it,
- * for a Deny may be about things whose names are not known here.
+ * Whether a principal has a permission so that it may give it to others: for everything of its kind, always, and with no Deny about it.
+ * What it has for some names, from some addresses or at some times would be more in the hands of another.
  */
-export const mayGive = (grants: Grants, question: Question): boolean =>
-  decide(grants, question).allowed &&
-  ![...grants.policies, ...(grants.bounds ?? [])].some(({ statements }) =>
-    statements.some(({ effect, actions }) => effect === 'Deny' && actions.has(question.permission.toLowerCase())),
-  );
+export const mayGive = (grants: Grants, question: Question & { prefix: string }): boolean => {
+  const request = { action: question.permission, prefix: question.prefix, context: question.context };
+  if (grants.bounds !== undefined && !allowsAll(grants.bounds, request)) return false;
+  return grants.policies.length > 0 ? allowsAll(grants.policies, request) : decide({ ...grants, bounds: undefined }, question).allowed;
+};
 
 export interface Question {
   /** `<resource>:<operation>`. */

@@ -37,6 +37,8 @@ export interface Frame {
   /** The tenant that the caller acts in, and its name; empty: none. */
   actingIn: string;
   tenantName: string;
+  /** How often the list of tenants had changed when that was looked up. */
+  tenants: number;
   source: string | undefined;
   /** An administrator of the tenant or of the installation. */
   administers: boolean;

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { AuditLog } from './audit.ts';
 import {
+  administersInstallation,
   anonymous,
   bareDirectory,
   belongsTo,
@@ -251,6 +252,8 @@ export class Kernel implements Core {
         details: [{ path: invocation.service, message: 'give its name or id' }],
       });
     }
+    // Read before the tenant is looked at, so that a change between the two counts as one.
+    const tenants = this.#tenantsVersion;
     const acting = await this.#acting(invocation, principal, operation);
     const stop = this.#stop.signal;
     let signal: AbortSignal | undefined;
@@ -261,6 +264,7 @@ export class Kernel implements Core {
       refs,
       principal,
       actingIn: acting.id,
+      tenants,
       tenantId: resource.scope === 'installation' ? INSTALLATION : acting.id,
       tenantName: acting.name,
       source: invocation.source,
@@ -300,10 +304,23 @@ export class Kernel implements Core {
         hint: 'cloud tenant list',
       });
     }
-    if (found.closing && operation.kind !== 'read' && operation.kind !== 'stream' && operation.access === 'role' && principal.kind !== 'system') {
-      throw new Fault('conflict', `The tenant ${found.name} is being deleted`);
-    }
+    if (found.closing && beginsSomething(operation, principal)) throw closing(found.name);
     return found;
+  }
+
+  /** Grows with every change to the list of tenants. */
+  get #tenantsVersion(): number {
+    return this.#store.version('tenant', INSTALLATION);
+  }
+
+  /**
+   * At the end of a transaction: its tenant may have begun to go since the call was let in, while a backend was waited for. A tenant is emptied only after
+   * its deletion was committed and counted, and looked at for the last time in a transaction: what commits before is seen there, what commits after sees this.
+   */
+  async #stillOpen({ tenants, operation, principal, actingIn, tenantName }: Frame, unit: Unit): Promise<void> {
+    if (tenants === this.#tenantsVersion || actingIn === INSTALLATION || !this.#bound.has('tenant') || !beginsSomething(operation, principal)) return;
+    const row = await unit.tx.selectFrom('r_tenant').select('deleted_at').where('id', '=', actingIn).executeTakeFirst();
+    if (row === undefined || row.deleted_at !== null) throw closing(tenantName);
   }
 
   /** Step 4. A ruling that looked at the target is made again in the transaction, should the target have changed until then. */
@@ -315,9 +332,8 @@ export class Kernel implements Core {
       return;
     }
     if (operation.access === 'administrator') {
-      const byMachine = principal.credential !== undefined && principal.credential.kind !== 'session';
-      if (!isAdministrator(principal) || byMachine) {
-        const reason = byMachine ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation';
+      if (!administersInstallation(principal)) {
+        const reason = isAdministrator(principal) ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation';
         const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission}: that is for administrators of the installation`, {
           details: { permission, reason },
         });
@@ -413,6 +429,7 @@ export class Kernel implements Core {
       kind: found.kind,
       restricted: bound.contract.resource.restricted,
       resources: [crn(actingIn, service, '*')],
+      prefix: crn(actingIn, service, ''),
       context: contextOf({
         principal,
         tenant: { id: actingIn, name: tenantName },
@@ -594,6 +611,7 @@ export class Kernel implements Core {
         if (stored !== undefined) return { ...stored, replayed: true };
       }
       const answer = await this.#inside(frame, unit, invocation);
+      await this.#stillOpen(frame, unit);
       await this.#outcomes.done(unit, invocation, { principal, requestId, targetId: idOf(answer.value), decision: decisionOf(frame) });
       if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
@@ -794,6 +812,7 @@ export class Kernel implements Core {
       refs,
       principal,
       actingIn,
+      tenants: this.#tenantsVersion,
       tenantId: scoped(bound.contract, actingIn),
       tenantName,
       source,
@@ -920,6 +939,11 @@ type Outer = Pick<Frame, 'principal' | 'actingIn' | 'tenantName' | 'source' | 'r
 
 /** Whose rows a resource's are, for a caller who acts in this tenant. */
 const scoped = (contract: Contract, actingIn: string): string => (contract.resource.scope === 'installation' ? INSTALLATION : actingIn);
+
+/** What a tenant that is being deleted takes no more; controllers go on, to take it down. */
+const beginsSomething = ({ kind, access }: Operation, principal: Principal): boolean =>
+  kind !== 'read' && kind !== 'stream' && access === 'role' && principal.kind !== 'system';
+const closing = (name: string): Fault => new Fault('conflict', `The tenant ${name} is being deleted`);
 
 const decisionOf = ({ ruling }: Frame): string | undefined => (ruling === undefined ? undefined : rulingText(ruling));
 

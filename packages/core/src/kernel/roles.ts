@@ -1,5 +1,5 @@
 // Roles as sets of permissions, and the rule that nobody gives what they do not have.
-import { BUILT_IN_ROLES, builtInPermissions } from './authorize.ts';
+import { administersInstallation, BUILT_IN_ROLES, builtInPermissions, type Principal } from './authorize.ts';
 import { type Contract, permissionsOf } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import { Fault } from './errors.ts';
@@ -42,4 +42,26 @@ export async function refuseToGive(call: Giving, roles: readonly string[], contr
     }
     refusePermissions(call, permissions, `The role ${role}`);
   }
+}
+
+/** A tenant without an administrator of its own could be mended by nobody in it. Administrators of the installation may leave it so. */
+export async function keepAnAdministrator(
+  { tenantId, sql, principal }: Pick<Giving, 'tenantId' | 'sql'> & { readonly principal: Principal },
+  leaving: { readonly name: string },
+): Promise<void> {
+  if (administersInstallation(principal)) return;
+  const members = await sql
+    .selectFrom('r_tenant_member')
+    .innerJoin('r_user', 'r_user.name', 'r_tenant_member.name')
+    .select(['r_tenant_member.name', 'r_tenant_member.spec', 'r_user.spec as user'])
+    .where('r_tenant_member.tenant', '=', tenantId)
+    .execute();
+  const others = members.filter(
+    ({ name, spec, user }) =>
+      name !== leaving.name &&
+      (JSON.parse(spec) as { roles: string[] }).roles.includes('admin') &&
+      (JSON.parse(user) as { disabled?: boolean }).disabled !== true,
+  );
+  if (others.length > 0) return;
+  throw new Fault('conflict', `${leaving.name} is the last administrator of this tenant`, { hint: 'cloud role bind admin --user <somebody else>' });
 }

@@ -2,7 +2,7 @@
 // the action are looked at: they are found once for each list of policies and action.
 import type { CompiledPolicy, Statement } from './document.ts';
 import type { ContextValues, Decision, PolicyRequest } from './index.ts';
-import { fits } from './pattern.ts';
+import { coversAll, fits } from './pattern.ts';
 
 const MOST_ACTIONS = 2048;
 const indexes = new WeakMap<readonly CompiledPolicy[], Map<string, Statement[]>>();
@@ -54,6 +54,19 @@ export function evaluate(policies: readonly CompiledPolicy[], { action, resource
     allow = statement;
   }
   return allow === undefined ? { effect: 'none' } : decision('allow', allow);
+}
+
+/** Whether an action is allowed on every resource whose name begins with `prefix`, under no condition, and never denied: by one statement, as it stands. */
+export function allowsAll(
+  policies: readonly CompiledPolicy[],
+  { action, prefix, context }: { action: string; prefix: string; context: ContextValues },
+): boolean {
+  const statements = statementsFor(policies, action);
+  if (statements.some(({ effect }) => effect === 'Deny')) return false;
+  return statements.some(
+    ({ resources, notResources, conditions }) =>
+      conditions.length === 0 && !notResources && (resources === undefined || resources.some((pattern) => coversAll(pattern, prefix, context))),
+  );
 }
 
 export interface Explained {

@@ -17,7 +17,7 @@ export interface Decision {
 }
 
 export { type CompiledPolicy, compilePolicy } from './document.ts';
-export { type Explained, evaluate, explain } from './evaluate.ts';
+export { allowsAll, type Explained, evaluate, explain } from './evaluate.ts';
 export { type Finding, lint } from './lint.ts';
 export { matches } from './pattern.ts';
 export { cloudKeys, keyOf, type Vocabulary, vocabularyOf } from './vocabulary.ts';

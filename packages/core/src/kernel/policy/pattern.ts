@@ -135,6 +135,12 @@ export function fits(template: Template, text: string, context: ContextValues): 
   return tokens === undefined ? undefined : matchTokens(tokens, text);
 }
 
+/** Whether it fits every text that begins with `prefix`: what fits the prefix with a star at its end fits whatever follows. */
+export function coversAll(template: Template, prefix: string, context: ContextValues): boolean {
+  const tokens = filled(template, context);
+  return tokens?.at(-1) === STAR && matchTokens(tokens, prefix);
+}
+
 /** The text with its values, for comparisons that know no wildcards; undefined when one is missing. */
 export function textOf(template: Template, context: ContextValues): string | undefined {
   if (template.literal !== undefined) return template.literal;

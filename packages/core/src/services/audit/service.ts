@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { z } from 'zod';
 import { type AuditRecord } from '../../kernel/audit-chain.ts';
-import { INSTALLATION, isAdministrator } from '../../kernel/authorize.ts';
+import { administersInstallation, INSTALLATION, isAdministrator } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { notACursor } from '../../kernel/page.ts';
@@ -69,10 +69,9 @@ function readCursor(cursor: string): number {
 /** Whose chain a call is about. */
 function chainOf({ principal, tenantId, input }: Pick<Call<typeof audits, { installation: boolean }>, 'principal' | 'tenantId' | 'input'>): string {
   if (!input.installation) return tenantId;
-  const byMachine = principal.credential !== undefined && principal.credential.kind !== 'session';
-  if (isAdministrator(principal) && !byMachine) return INSTALLATION;
+  if (administersInstallation(principal)) return INSTALLATION;
   throw new Fault('forbidden', `${principal.name ?? principal.id} may not read the lines of the installation: that is for its administrators`, {
-    details: { reason: byMachine ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation' },
+    details: { reason: isAdministrator(principal) ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation' },
   });
 }
 

@@ -1,7 +1,7 @@
 // Images: what a tenant has pulled or imported is a row of its own, with content that nobody else can change;
 // the host's images have no row, are seen by all, and are the installation's.
 import { PassThrough, Writable } from 'node:stream';
-import { isAdministrator, type Principal } from '../../kernel/authorize.ts';
+import { administersInstallation } from '../../kernel/authorize.ts';
 import type { Channel } from '../../kernel/channel.ts';
 import { DriverError, Fault } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
@@ -25,10 +25,6 @@ const ID = /^img-[0-9a-z]*$/;
 interface Prepared {
   hostImage?: { id: string; name: string; content: string };
 }
-
-/** The host's images are the installation's; a key or token never administers that. */
-const ownsHost = (principal: Principal): boolean =>
-  isAdministrator(principal) && (principal.credential === undefined || principal.credential.kind === 'session');
 
 function named(reference: string): string {
   if (isReference(reference)) return normaliseReference(reference);
@@ -85,7 +81,7 @@ export const imageService = service(images, (context) => {
         const present = await onHost(target);
         if (present === undefined) throw await missing(target, call.tenantId);
         const name = isReference(target) && present.references.includes(normaliseReference(target)) ? normaliseReference(target) : present.reference;
-        if (!ownsHost(call.principal)) {
+        if (!administersInstallation(call.principal)) {
           throw new Fault('forbidden', `${name} is an image of the host's, which only administrators of the installation delete`, {
             details: { permission: 'image:delete' },
           });

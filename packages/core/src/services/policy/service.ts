@@ -8,6 +8,7 @@ import { refusePermissions } from '../../kernel/roles.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
 import { verdictOf } from '../../kernel/verdict.ts';
+import { words } from '../../kernel/words.ts';
 import { policies } from './contract.ts';
 
 type PolicyCall = Call<typeof policies, unknown>;
@@ -71,15 +72,38 @@ export const policyService = service(policies, (context) => {
     return { kind, ...row };
   };
 
-  const attachedTo = (call: Pick<PolicyCall, 'sql' | 'tenantId'>, policyId: string) =>
-    call.sql
+  interface Attached {
+    kind: Subject['kind'];
+    /** As in the table of attachments. */
+    id: string;
+    /** Given to an API key when it was made, for good. */
+    fixed: boolean;
+  }
+  /** Of any of these policies, in no order. */
+  const attachedTo = async (sql: PolicyCall['sql'], policyIds: readonly string[]): Promise<(Attached & { policyId: string })[]> => {
+    const attached = await sql
       .selectFrom('policy_attachment')
       .selectAll()
-      .where('tenant', '=', call.tenantId)
-      .where('policy_id', '=', policyId)
+      .where('policy_id', 'in', policyIds)
       .orderBy('kind')
       .orderBy('principal_id')
       .execute();
+    const keys = await sql
+      .selectFrom('reference')
+      .select(['from_id', 'to_id'])
+      .where('from_kind', '=', 'api-key')
+      .where('to_id', 'in', policyIds)
+      .orderBy('from_id')
+      .execute();
+    const fixed = keys.map(({ from_id, to_id }) => ({ policyId: to_id, kind: 'api-key' as const, id: from_id, fixed: true }));
+    const isFixed = new Set(fixed.map(({ policyId, id }) => `${policyId} ${id}`));
+    return [
+      ...attached
+        .map(({ policy_id, kind, principal_id }) => ({ policyId: policy_id, kind: kind as Subject['kind'], id: principal_id, fixed: false }))
+        .filter(({ policyId, id }) => !isFixed.has(`${policyId} ${id}`)),
+      ...fixed,
+    ];
+  };
 
   /** Whatever a document allows, whoever puts it in force must have; and whoever takes one out of force, all. */
   const refuse = (call: PolicyCall, compiled: CompiledPolicy | undefined): void => {
@@ -108,13 +132,8 @@ export const policyService = service(policies, (context) => {
   return {
     async status(rows, sql) {
       const ids = rows.map(({ id }) => id);
-      const counts = await sql
-        .selectFrom('policy_attachment')
-        .select((of) => ['policy_id', of.fn.countAll<number>().as('n')])
-        .where('policy_id', 'in', ids)
-        .groupBy('policy_id')
-        .execute();
-      const byId = new Map(counts.map(({ policy_id, n }) => [policy_id, Number(n)]));
+      const byId = new Map<string, number>();
+      for (const { policyId } of await attachedTo(sql, ids)) byId.set(policyId, (byId.get(policyId) ?? 0) + 1);
       return ids.map((id) => ({ attachments: byId.get(id) ?? 0 }));
     },
     handlers: {
@@ -128,23 +147,20 @@ export const policyService = service(policies, (context) => {
         const row = call.target;
         if (spec.document !== undefined && spec.document !== null) {
           compilePolicy(row.id, row.name, spec.document, vocabulary());
-          if ((await attachedTo(call, row.id)).length > 0) refuse(call, undefined);
+          if ((await attachedTo(call.sql, [row.id])).length > 0) refuse(call, undefined);
         }
         return call.rows.update(row, { labels, spec });
       },
       async delete(call) {
         const row = call.target;
-        const attached = await attachedTo(call, row.id);
+        const attached = await attachedTo(call.sql, [row.id]);
         const [first] = attached;
         if (first !== undefined) {
-          const name = await nameOfSubject(call, first.kind, first.principal_id);
-          throw new Fault(
-            'conflict',
-            `The policy ${row.name} is attached to ${first.kind} ${name}${attached.length > 1 ? ` and ${attached.length - 1} more` : ''}`,
-            {
-              hint: `cloud policy detach ${row.name} --${first.kind} ${name}`,
-            },
-          );
+          const name = await nameOfSubject(call, first.kind, first.id);
+          const others = attached.length > 1 ? ` and ${attached.length - 1} more` : '';
+          throw new Fault('conflict', `The policy ${row.name} is attached to ${words(first.kind)} ${name}${others}`, {
+            hint: first.fixed ? `cloud api-key revoke ${name}` : `cloud policy detach ${row.name} --${first.kind} ${name}`,
+          });
         }
         return call.rows.delete(row);
       },
@@ -166,6 +182,11 @@ export const policyService = service(policies, (context) => {
         const row = call.target;
         const subject = await subjectOf(call, call.input);
         refuse(call, undefined);
+        if ((await attachedTo(call.sql, [row.id])).some(({ kind, id, fixed }) => fixed && kind === subject.kind && id === subject.id)) {
+          throw new Fault('conflict', `The API key ${subject.name} was made with the policy ${row.name}, for good`, {
+            hint: `cloud api-key revoke ${subject.name}`,
+          });
+        }
         await call.sql
           .deleteFrom('policy_attachment')
           .where('tenant', '=', call.tenantId)
@@ -190,17 +211,8 @@ export const policyService = service(policies, (context) => {
       },
       async attachments(call) {
         const row = call.target;
-        const items = await attachedTo(call, row.id);
-        return {
-          items: await Promise.all(
-            items.map(async ({ kind, principal_id }) => ({
-              policy: row.name,
-              kind: kind as Subject['kind'],
-              id: principal_id,
-              name: await nameOfSubject(call, kind, principal_id),
-            })),
-          ),
-        };
+        const items = await attachedTo(call.sql, [row.id]);
+        return { items: await Promise.all(items.map(async ({ kind, id }) => ({ policy: row.name, kind, id, name: await nameOfSubject(call, kind, id) }))) };
       },
       async simulate(call) {
         const { action, resource, document, context: given, ...to } = call.input;

@@ -4,7 +4,7 @@ import { permissionsOf } from '../../kernel/contract.ts';
 import { Fault, type FieldProblem } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
 import { pageOf } from '../../kernel/page.ts';
-import { permissionsFor, refusePermissions, refuseToGive } from '../../kernel/roles.ts';
+import { keepAnAdministrator, permissionsFor, refusePermissions, refuseToGive } from '../../kernel/roles.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { Views } from '../../kernel/view.ts';
@@ -195,11 +195,7 @@ export const roleService = service(roles, (context) => {
           if (left.length === 0 && holder.kind === 'user') {
             throw new Fault('conflict', `${role} is the only role of ${holder.name}`, { hint: `cloud tenant member remove ${holder.name}` });
           }
-          if (role === 'admin' && holder.kind === 'user' && call.principal.administrator !== true) {
-            const others = (await holders(call)).filter(({ kind, id, roles: names }) => kind === 'user' && id !== holder.id && names.includes('admin'));
-            if (others.length === 0)
-              throw new Fault('conflict', `${holder.name} is the last administrator of this tenant`, { hint: 'cloud role bind admin --user <somebody else>' });
-          }
+          if (role === 'admin' && holder.kind === 'user') await keepAnAdministrator(call, holder);
           await setRoles(call, holder, left);
         }
         await call.event({ id: holder.id, name: role }, 'unbound', `The role ${role} was taken from ${holder.name}`);

@@ -2,7 +2,7 @@
 import { accessSync, constants, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { isAdministrator } from '../../kernel/authorize.ts';
+import { administersInstallation } from '../../kernel/authorize.ts';
 import { service } from '../../kernel/service.ts';
 import { type Check, systems } from './contract.ts';
 
@@ -47,7 +47,7 @@ export const systemService = service(systems, (context) => {
         return keys;
       },
       async info(call) {
-        const open = isAdministrator(call.principal);
+        const open = administersInstallation(call.principal);
         return {
           version: context.version,
           tenant: call.tenantId,

@@ -3,7 +3,7 @@ import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
-import { refuseToGive } from '../../kernel/roles.ts';
+import { keepAnAdministrator, refuseToGive } from '../../kernel/roles.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { apiKeys } from '../api-key/contract.ts';
@@ -58,16 +58,6 @@ export const tenantMemberService = service(tenantMembers, (context) => {
     return wanted;
   };
 
-  /** A tenant without an administrator of its own could be mended by nobody in it. */
-  const keepAnAdministrator = async (call: MemberCall, leaving: Member): Promise<void> => {
-    if (!leaving.spec.roles.includes('admin') || call.principal.administrator === true) return;
-    const rows = await call.sql.selectFrom('r_tenant_member').selectAll().where('tenant', '=', call.tenantId).execute();
-    const others = rows.map(rowOf).filter(({ id, spec }) => id !== leaving.id && (spec['roles'] as string[]).includes('admin'));
-    if (others.length === 0) {
-      throw new Fault('conflict', `${leaving.name} is the last administrator of this tenant`, { hint: 'cloud role bind admin --user <somebody else>' });
-    }
-  };
-
   return {
     handlers: {
       async add(call) {
@@ -81,12 +71,12 @@ export const tenantMemberService = service(tenantMembers, (context) => {
         const row = await target(call);
         const { labels, roles } = call.input;
         const checked = roles === undefined || roles === null ? undefined : await check(call, roles);
-        if (checked !== undefined && !checked.includes('admin')) await keepAnAdministrator(call, row);
+        if (row.spec.roles.includes('admin') && checked?.includes('admin') === false) await keepAnAdministrator(call, row);
         return call.rows.update(row, { labels, spec: checked === undefined ? {} : { roles: checked } });
       },
       async remove(call) {
         const row = await target(call);
-        await keepAnAdministrator(call, row);
+        if (row.spec.roles.includes('admin')) await keepAnAdministrator(call, row);
         const { userId } = row.status as { userId: string };
         const asSystem = call.systemClient(call.tenantId, { apiKey: apiKeys, policy: policies });
         const keys = await call.sql.selectFrom('r_api_key').select(['id', 'status']).where('tenant', '=', call.tenantId).execute();

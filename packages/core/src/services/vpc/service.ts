@@ -1,6 +1,6 @@
 // VPCs: a network each, CIDRs that never overlap, and the addresses inside them.
 import type { Kysely } from 'kysely';
-import { isAdministrator } from '../../kernel/authorize.ts';
+import { administersInstallation } from '../../kernel/authorize.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import {
@@ -93,7 +93,9 @@ export const vpcService = service(vpcs, (context) => {
       const host = hostNetworks.find((other) => overlap(other, cidr));
       if (host !== undefined || ours.some((other) => overlap(other.cidr, cidr))) {
         const which =
-          host !== undefined && isAdministrator(call.principal) ? `${formatCidr(host)}, which the host uses already` : 'a network that this host uses already';
+          host !== undefined && administersInstallation(call.principal)
+            ? `${formatCidr(host)}, which the host uses already`
+            : 'a network that this host uses already';
         throw new Fault('conflict', `${wanted} overlaps ${which}`, { details: [{ path: 'cidr', message: 'use a network that the host does not use' }] });
       }
     }
