@@ -3,7 +3,7 @@ import { administersInstallation, BUILT_IN_ROLES, builtInPermissions, type Princ
 import { type Contract, permissionsOf } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import { Fault } from './errors.ts';
-import { matches } from './policy/index.ts';
+import { type CompiledPolicy, compilePolicy, matches, vocabularyOf } from './policy/index.ts';
 
 /** Permissions that a pattern with `*` and `?` stands for. */
 export const permissionsFor = (pattern: string, all: readonly string[]): string[] => {
@@ -28,7 +28,7 @@ export function refusePermissions(call: Giving, permissions: Iterable<string>, w
   }
 }
 
-/** The same for roles by their names, built-in ones and those of the call's tenant. */
+/** The same for roles by their names, built-in ones and those of the call's tenant: what they permit, and what the policies that they have allow. */
 export async function refuseToGive(call: Giving, roles: readonly string[], contracts: readonly Contract[]): Promise<void> {
   const all = permissionsOf(contracts);
   for (const role of roles) {
@@ -40,8 +40,62 @@ export async function refuseToGive(call: Giving, roles: readonly string[], contr
       const patterns = row === undefined ? [] : (JSON.parse(row.spec) as { permissions: string[] }).permissions;
       permissions = patterns.flatMap((pattern) => permissionsFor(pattern, all));
     }
-    refusePermissions(call, permissions, `The role ${role}`);
+    refusePermissions(call, [...permissions, ...(await allowedTo(call, 'role', role, contracts))], `The role ${role}`);
   }
+}
+
+/** The same for what a service account may: whoever has its secret or a key of it is the account. */
+export async function refuseToBecome(
+  call: Giving,
+  account: { id: string; name: string; roles: readonly string[] },
+  contracts: readonly Contract[],
+): Promise<void> {
+  await refuseToGive(call, account.roles, contracts);
+  refusePermissions(call, await allowedTo(call, 'service-account', account.id, contracts), `The service account ${account.name}`);
+}
+
+/** A role that has policies narrows whoever has it, so taking it away gives: whatever they held back. */
+export async function refuseToShed(call: Giving, roles: readonly string[], contracts: readonly Contract[]): Promise<void> {
+  for (const role of roles) {
+    if ((await policiesOf(call, 'role', role)).length > 0)
+      refusePermissions(call, permissionsOf(contracts), `Without the role ${role}, what its policies hold back`);
+  }
+}
+
+/** Which roles somebody no longer has. */
+export const without = (before: readonly string[], after: readonly string[]): string[] => before.filter((role) => !after.includes(role));
+
+const policiesOf = ({ sql, tenantId }: Giving, kind: 'role' | 'service-account', principalId: string) =>
+  sql
+    .selectFrom('policy_attachment')
+    .innerJoin('r_policy', 'r_policy.id', 'policy_attachment.policy_id')
+    .select(['r_policy.id', 'r_policy.name', 'r_policy.spec'])
+    .where('policy_attachment.tenant', '=', tenantId)
+    .where('policy_attachment.kind', '=', kind)
+    .where('policy_attachment.principal_id', '=', principalId)
+    .execute();
+
+/** Permissions that some statement of its policies allows. */
+async function allowedTo(call: Giving, kind: 'role' | 'service-account', principalId: string, contracts: readonly Contract[]): Promise<string[]> {
+  const attached = await policiesOf(call, kind, principalId);
+  if (attached.length === 0) return [];
+  const vocabulary = vocabularyOf(contracts);
+  const all = permissionsOf(contracts);
+  return attached.flatMap(({ id, name, spec }) => {
+    try {
+      return allowedBy(compilePolicy(id, name, (JSON.parse(spec) as { document: unknown }).document, vocabulary), all);
+    } catch (error) {
+      // One that cannot be read any more denies everything.
+      if (error instanceof Fault) return [];
+      throw error;
+    }
+  });
+}
+
+/** What a document's statements allow, conditions aside. */
+export function allowedBy({ statements }: CompiledPolicy, all: readonly string[]): string[] {
+  const allowed = new Set(statements.filter(({ effect }) => effect === 'Allow').flatMap(({ actions }) => [...actions]));
+  return all.filter((permission) => allowed.has(permission.toLowerCase()));
 }
 
 /** A tenant without an administrator of its own could be mended by nobody in it. Administrators of the installation may leave it so. */

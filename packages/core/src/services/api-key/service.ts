@@ -4,7 +4,7 @@ import type { KernelTables } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { pageOf } from '../../kernel/page.ts';
-import { refuseToGive } from '../../kernel/roles.ts';
+import { refuseToBecome } from '../../kernel/roles.ts';
 import { randomSecret, secretDigest } from '../../kernel/secret-text.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
@@ -50,7 +50,7 @@ export const apiKeyService = service(apiKeys, (context) => {
       .where('tenant', '=', call.tenantId)
       .where('id', '=', String(ownerId))
       .executeTakeFirst();
-    if (record !== undefined) return refuseToGive(call, rowOf(record).spec['roles'] as string[], context.contracts);
+    if (record !== undefined) return refuseToBecome(call, { ...record, roles: rowOf(record).spec['roles'] as string[] }, context.contracts);
     throw new Fault('forbidden', `The key ${row.name} acts as ${owner}, so only ${owner} gives it a new secret`, { hint: `cloud api-key revoke ${row.name}` });
   };
 
@@ -80,7 +80,7 @@ export const apiKeyService = service(apiKeys, (context) => {
           throw new Fault('invalid_input', 'expiresAt: this is over', { details: [{ path: 'expiresAt', message: 'give a time to come' }] });
         }
         const account = call.refs['serviceAccount']?.[0];
-        if (account !== undefined) await refuseToGive(call, account.spec['roles'] as string[], context.contracts);
+        if (account !== undefined) await refuseToBecome(call, { ...account, roles: account.spec['roles'] as string[] }, context.contracts);
         const { principal } = call;
         if (account === undefined && principal.kept !== true) {
           throw new Fault('conflict', `${principal.name ?? principal.id} is no user: a key acts as a user or a service account`, {

@@ -4,7 +4,7 @@ import { BUILT_IN_ROLES } from '../../kernel/authorize.ts';
 import { permissionsOf } from '../../kernel/contract.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type CompiledPolicy, compilePolicy, keyOf, lint, vocabularyOf } from '../../kernel/policy/index.ts';
-import { refusePermissions } from '../../kernel/roles.ts';
+import { allowedBy, refusePermissions } from '../../kernel/roles.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
 import { verdictOf } from '../../kernel/verdict.ts';
@@ -108,8 +108,7 @@ export const policyService = service(policies, (context) => {
   /** Whatever a document allows, whoever puts it in force must have; and whoever takes one out of force, all. */
   const refuse = (call: PolicyCall, compiled: CompiledPolicy | undefined): void => {
     const all = permissionsOf(context.contracts);
-    const allowed = new Set(compiled?.statements.filter(({ effect }) => effect === 'Allow').flatMap(({ actions }) => [...actions]));
-    refusePermissions(call, compiled === undefined ? all : all.filter((permission) => allowed.has(permission.toLowerCase())), 'This');
+    refusePermissions(call, compiled === undefined ? all : allowedBy(compiled, all), 'This');
   };
 
   const stored = (row: { id: string; name: string; spec: { document: unknown } }): CompiledPolicy =>

@@ -4,7 +4,7 @@ import { permissionsOf } from '../../kernel/contract.ts';
 import { Fault, type FieldProblem } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
 import { pageOf } from '../../kernel/page.ts';
-import { keepAnAdministrator, permissionsFor, refusePermissions, refuseToGive } from '../../kernel/roles.ts';
+import { keepAnAdministrator, permissionsFor, refusePermissions, refuseToGive, refuseToShed } from '../../kernel/roles.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { Views } from '../../kernel/view.ts';
@@ -196,6 +196,7 @@ export const roleService = service(roles, (context) => {
             throw new Fault('conflict', `${role} is the only role of ${holder.name}`, { hint: `cloud tenant member remove ${holder.name}` });
           }
           if (role === 'admin' && holder.kind === 'user') await keepAnAdministrator(call, holder);
+          await refuseToShed(call, [role], context.contracts);
           await setRoles(call, holder, left);
         }
         await call.event({ id: holder.id, name: role }, 'unbound', `The role ${role} was taken from ${holder.name}`);

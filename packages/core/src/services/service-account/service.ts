@@ -4,7 +4,7 @@ import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
 import type { KernelTables } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
-import { refuseToGive } from '../../kernel/roles.ts';
+import { refuseToBecome, refuseToGive, refuseToShed, without } from '../../kernel/roles.ts';
 import { randomSecret, secretDigest } from '../../kernel/secret-text.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { auths } from '../auth/contract.ts';
@@ -48,6 +48,7 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
       async update(call) {
         const { labels, roles, ...spec } = call.input;
         const checked = roles === undefined || roles === null ? {} : { roles: await check(call, roles) };
+        if (checked.roles !== undefined) await refuseToShed(call, without(call.target.spec.roles, checked.roles), context.contracts);
         const row = await call.rows.update(call.target, { labels, spec: { ...spec, ...checked } });
         if (spec.disabled === true) await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
         return row;
@@ -60,7 +61,8 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
       },
       async rotateSecret(call) {
         // Whoever has the secret is the account, so nobody makes one for an account that may more than they do.
-        await refuseToGive(call, call.target.spec.roles, context.contracts);
+        const { id, name, spec } = call.target;
+        await refuseToBecome(call, { id, name, roles: spec.roles }, context.contracts);
         const clientSecret = `tcs_${randomSecret()}`;
         const row = await call.rows.update(call.target, { spec: { secretHash: secretDigest(clientSecret) } });
         await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });

@@ -3,7 +3,7 @@ import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { nearest } from '../../kernel/near.ts';
-import { keepAnAdministrator, refuseToGive } from '../../kernel/roles.ts';
+import { keepAnAdministrator, refuseToGive, refuseToShed, without } from '../../kernel/roles.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { apiKeys } from '../api-key/contract.ts';
@@ -72,6 +72,7 @@ export const tenantMemberService = service(tenantMembers, (context) => {
         const { labels, roles } = call.input;
         const checked = roles === undefined || roles === null ? undefined : await check(call, roles);
         if (row.spec.roles.includes('admin') && checked?.includes('admin') === false) await keepAnAdministrator(call, row);
+        if (checked !== undefined) await refuseToShed(call, without(row.spec.roles, checked), context.contracts);
         return call.rows.update(row, { labels, spec: checked === undefined ? {} : { roles: checked } });
       },
       async remove(call) {
