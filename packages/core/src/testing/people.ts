@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import type { Cloud } from '../contracts.ts';
-import type { Principal } from '../kernel/authorize.ts';
+import type { Directory, Principal } from '../kernel/authorize.ts';
 import { ManualClock } from '../kernel/clock.ts';
+import type { ServiceDefinition } from '../kernel/service.ts';
 import { auths, type Session } from '../services/auth/contract.ts';
 import type { Hasher } from '../services/auth/passwords.ts';
 import { authServiceWith } from '../services/auth/service.ts';
@@ -46,6 +47,7 @@ export class JumpingClock extends ManualClock {
 
 export interface People extends Bench {
   readonly hasher: CountingHasher;
+  readonly directory: Directory;
   readonly clock: JumpingClock;
   /** A call of `auth` without credentials. */
   open(operation: string, input: unknown, source?: string): Promise<unknown>;
@@ -61,7 +63,17 @@ export interface People extends Bench {
 export async function people(options: Omit<BenchOptions, 'definitions' | 'clock'> & { clock?: JumpingClock } = {}): Promise<People> {
   const hasher = new CountingHasher();
   const clock = options.clock ?? new JumpingClock(Date.UTC(2030, 0, 1));
-  const definitions = services.map((one) => (one.contract === auths ? authServiceWith(hasher) : one));
+  let directory: Directory | undefined;
+  const { contract, make } = authServiceWith(hasher);
+  const auth: ServiceDefinition = {
+    contract,
+    make(context) {
+      const made = make(context);
+      directory = made.directory;
+      return made;
+    },
+  };
+  const definitions = services.map((one) => (one.contract === auths ? auth : one));
   const b = await bench({ ...options, clock, definitions });
   const open: People['open'] = async (operation, input, source = SOURCE) =>
     (await b.core.invoke({ service: 'auth', operation, input, principal: undefined, source })).value;
@@ -70,6 +82,7 @@ export async function people(options: Omit<BenchOptions, 'definitions' | 'clock'
     [Symbol.asyncDispose]: () => b.close(),
     hasher,
     clock,
+    directory: directory as unknown as Directory,
     open,
     login: async (email, password = PASSWORD, source = SOURCE) => (await open('login', { email, password }, source)) as SessionView,
     by: async (bearer, source = SOURCE) => b.as(await b.core.authenticate(bearer, source)),

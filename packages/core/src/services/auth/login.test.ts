@@ -318,6 +318,23 @@ describe('a session', () => {
     rmSync(dataDir, { recursive: true });
   });
 
+  test('one that ended does not come back when it is forgotten', async () => {
+    await using b = await people();
+    await b.person(ANN);
+    const ann = await b.by((await b.login(ANN)).accessToken);
+    await ann.auth.whoami();
+    await b.cloud.user.signOut(ANN);
+    b.clock.jump(60 * 60_000);
+    await b.clock.advance(61 * 60_000);
+    expect(
+      await b.db
+        .selectFrom('session' as never)
+        .selectAll()
+        .execute(),
+    ).toEqual([]);
+    expect((await faultOf(ann.auth.whoami())).code).toBe('unauthenticated');
+  });
+
   test('all of a user end by signOut, by disabling and with the user', async () => {
     await using b = await people();
     await b.person(ANN);

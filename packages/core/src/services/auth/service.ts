@@ -14,7 +14,7 @@ import { CloudDirectory } from './directory.ts';
 import { Failures, succeeded } from './failures.ts';
 import { Keys } from './keys.ts';
 import { type Hasher, Passwords } from './passwords.ts';
-import { endSessions, REFRESH_SECONDS, Sessions } from './sessions.ts';
+import { CLIENT_SECONDS, endSessions, REFRESH_SECONDS, Sessions } from './sessions.ts';
 import { migrations, type Sql } from './tables.ts';
 import { ACCESS_SECONDS, Tokens } from './tokens.ts';
 
@@ -120,7 +120,7 @@ export const authServiceWith = (of?: Hasher) =>
           family_hash: prepared.refreshFamily === undefined ? null : secretDigest(prepared.refreshFamily),
           source: call.source,
           created_at: now,
-          expires_at: now + (prepared.refreshToken === undefined ? ACCESS_SECONDS : REFRESH_SECONDS) * 1000,
+          expires_at: now + (prepared.refreshToken === undefined ? CLIENT_SECONDS : REFRESH_SECONDS) * 1000,
           ended_at: null,
         })
         .execute();

@@ -1,21 +1,31 @@
-// Sessions: what refresh tokens belong to. Access tokens are believed without looking at the table; those of a session that was ended are not, for which it is enough
-// to remember the ended ones for as long as their tokens could live.
+// Sessions: what refresh tokens belong to. A token, and what was opened with it, is good while its session is open, which is looked up once and then remembered
+// until the session ends.
 import type { ServiceContext } from '../../kernel/service.ts';
 import type { Sql } from './tables.ts';
 import { ACCESS_SECONDS } from './tokens.ts';
 
 export const REFRESH_SECONDS = 30 * 24 * 60 * 60;
+/** Of a session without refresh tokens: what was opened with its access token ends then. */
+export const CLIENT_SECONDS = 24 * 60 * 60;
+/** Ended ones are kept for as long as a token of theirs could be shown. */
+const KEPT_MS = ACCESS_SECONDS * 1000;
+const MOST = 10_000;
 
 export class Sessions {
   readonly #context: ServiceContext;
-  readonly #ended = new Map<string, number>();
-  #loaded: Promise<void> | undefined;
+  /** Those that were open when they were looked up, and until when. */
+  readonly #open = new Map<string, number>();
+  #age = 0;
 
   constructor(context: ServiceContext) {
     this.#context = context;
     // A handler that ended some says so by `call.changed(id)`; they count from the commit on.
     context.onCommit(({ rows }) => {
-      for (const { resource, id } of rows) if (resource === 'auth' && id.startsWith('ses-')) this.#ended.set(id, context.clock.now());
+      for (const { resource, id } of rows) {
+        if (resource !== 'auth' || !id.startsWith('ses-')) continue;
+        this.#age++;
+        this.#open.delete(id);
+      }
     });
   }
 
@@ -24,30 +34,22 @@ export class Sessions {
   }
 
   async isLive(id: string): Promise<boolean> {
-    await this.ready();
-    return !this.#ended.has(id);
-  }
-
-  ready(): Promise<void> {
-    this.#loaded ??= this.#load().catch((error: unknown) => {
-      this.#loaded = undefined;
-      throw error;
-    });
-    return this.#loaded;
-  }
-
-  async #load(): Promise<void> {
-    const rows = await this.#sql
-      .selectFrom('session')
-      .select(['id', 'ended_at'])
-      .where('ended_at', '>', this.#context.clock.now() - ACCESS_SECONDS * 1000)
-      .execute();
-    for (const { id, ended_at } of rows) this.#ended.set(id, ended_at as number);
+    for (;;) {
+      const now = this.#context.clock.now();
+      if ((this.#open.get(id) ?? 0) > now) return true;
+      const age = this.#age;
+      const row = await this.#sql.selectFrom('session').select(['ended_at', 'expires_at']).where('id', '=', id).executeTakeFirst();
+      if (age !== this.#age) continue; // one ended meanwhile, perhaps this one
+      if (row === undefined || row.ended_at !== null || row.expires_at <= now) return false;
+      if (this.#open.size >= MOST) this.#open.clear();
+      this.#open.set(id, row.expires_at);
+      return true;
+    }
   }
 
   async prune(now: number): Promise<void> {
-    const old = now - ACCESS_SECONDS * 1000;
-    for (const [id, at] of this.#ended) if (at < old) this.#ended.delete(id);
+    const old = now - KEPT_MS;
+    for (const [id, expiresAt] of this.#open) if (expiresAt <= now) this.#open.delete(id);
     await this.#sql
       .deleteFrom('session')
       .where((where) => where.or([where('expires_at', '<', old), where('ended_at', '<', old)]))
