@@ -1,7 +1,7 @@
 // Policies through the client: what is refused when it is written, to whom they are attached, and what a simulation says of them.
 import { expect, test } from 'vitest';
-import type { z } from 'zod';
-import { type Bench, bench, faultOf } from '../../testing/bench.ts';
+import type { JSONType } from 'zod';
+import { bench, faultOf } from '../../testing/bench.ts';
 
 const IN = { tenant: 'acme' };
 const Version = '2012-10-17';
@@ -29,7 +29,7 @@ const pathsOf = async (call: Promise<unknown>) => {
 test('a document that is not understood is refused whole, with the place of every problem', async () => {
   const { b, policy } = await house();
   await using _ = b;
-  const wrong: Record<string, z.core.util.JSONType> = {
+  const wrong: Record<string, JSONType> = {
     Version,
     Statement: [
       { Effect: 'Allow', Action: 'instance:crate', Resource: '*' },

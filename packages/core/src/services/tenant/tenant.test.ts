@@ -177,7 +177,7 @@ test('events of the installation reach the watches of administrators only', asyn
   const heard: Record<string, string[]> = { ann: [], root: [] };
   const stop = new AbortController();
   const follow = async (who: string, cloud: Bench['cloud']) => {
-    for await (const { type, name } of await cloud.event.watch({ since: 0 }, { signal: stop.signal })) heard[who]?.push(`${type} ${name}`);
+    for await (const { type, name } of cloud.event.watch({ since: 0 }, { signal: stop.signal })) heard[who]?.push(`${type} ${name}`);
   };
   const watches = [follow('ann', ann.cloud), follow('root', b.cloud)];
   await b.tenant('globex');
