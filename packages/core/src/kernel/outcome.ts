@@ -28,7 +28,7 @@ export interface Known {
   targetId?: string | undefined;
   /** What allowed or refused it. */
   decision?: string | undefined;
-  /** Whom the call is about, where it has no target. */
+  /** What the call is about, where it has no target. */
   about?: string | undefined;
 }
 
@@ -83,12 +83,12 @@ export class Outcomes {
 
   /** The line of a change, in its transaction. */
   done(unit: Unit, invocation: Invocation, known: Known): Promise<void> {
-    return this.#options.audit.append(unit, lineOf(unit.tenantId, invocation, { ...known, about: this.#aboutWhom(invocation) }, 'ok'));
+    return this.#options.audit.append(unit, lineOf(unit.tenantId, invocation, { ...known, about: this.#about(invocation) }, 'ok'));
   }
 
   /** The line of what is no transaction, before it begins. */
   async opened(tenantId: string, invocation: Invocation, known: Known): Promise<void> {
-    await this.#options.audit.appendAlone(lineOf(tenantId, invocation, known, 'ok'));
+    await this.#options.audit.appendAlone(lineOf(tenantId, invocation, { ...known, about: this.#about(invocation) }, 'ok'));
   }
 
   /** Every change that failed, and every refusal. What else fails of a read is nobody's business. */
@@ -112,7 +112,7 @@ export class Outcomes {
       }
       if (looks && fault.code === 'not_found' && !foreign) return undefined;
       const tenantId = bound.contract.resource.scope === 'installation' ? INSTALLATION : meant;
-      return lineOf(tenantId, invocation, { principal, requestId, decision: this.#decisions.get(fault), about: this.#aboutWhom(invocation) }, fault.code);
+      return lineOf(tenantId, invocation, { principal, requestId, decision: this.#decisions.get(fault), about: this.#about(invocation) }, fault.code);
     });
   }
 
@@ -166,15 +166,18 @@ export class Outcomes {
     }
   }
 
-  /** What is open to all says in its first argument who somebody claims to be; as it is kept, and only if it can be one. */
-  #aboutWhom({ service, operation: name, input }: Invocation): string | undefined {
+  /**
+   * What a call without a target is about: the name that something is to have; of what is open to all, in its first argument, who somebody claims to be.
+   * As it would be kept, and only if it can be one: people paste secrets into wrong fields.
+   */
+  #about({ service, operation: name, input }: Invocation): string | undefined {
     const operation = this.#options.bound.get(service)?.operations.get(name)?.operation;
-    if (operation?.access !== 'anonymous') return undefined;
+    if (operation === undefined) return undefined;
     for (const [field, schema] of Object.entries(inputShape(operation))) {
       const { secret, cli } = fieldMeta(schema);
-      if (secret === true || cli?.positional !== true) continue;
+      if (secret === true || !(field === 'name' || (operation.access === 'anonymous' && cli?.positional === true))) continue;
       const { data } = schema.safeParse((input as Readonly<Record<string, unknown>> | null | undefined)?.[field]);
-      if (typeof data === 'string') return data;
+      return typeof data === 'string' ? data : undefined;
     }
     return undefined;
   }
@@ -191,11 +194,6 @@ export class Outcomes {
   }
 }
 
-const nameIn = (input: unknown): string | undefined => {
-  const name = (input as { name?: unknown } | null | undefined)?.name;
-  return typeof name === 'string' ? name : undefined;
-};
-
 /** Permission of the line that says how many refusals were not written down one by one. */
 const FLOOD = 'audit:flood';
 
@@ -206,7 +204,7 @@ const lineOf = (tenantId: string, invocation: Invocation, { principal, requestId
   credential: principal?.credential?.id,
   source: invocation.source ?? 'internal',
   permission: `${invocation.service}:${invocation.operation}`,
-  target: invocation.target ?? about ?? nameIn(invocation.input),
+  target: invocation.target ?? about,
   targetId,
   requestId,
   outcome,
