@@ -74,6 +74,7 @@ describe('the very next call sees', () => {
     await using b = await people();
     await b.person(ANN, 'developer');
     await b.tenant('acme');
+    b.clock.jump(1000); // the first membership is home
     await b.cloud.tenantMember.add({ name: ANN, roles: ['viewer'] }, { tenant: 'acme' });
     const { key: _, ...ways } = await everyWay(b);
     await b.cloud.tenantMember.remove(ANN);
@@ -89,6 +90,7 @@ describe('the very next call sees', () => {
     await using b = await people();
     await b.person(ANN, 'developer');
     await b.tenant('acme');
+    b.clock.jump(1000); // the first membership is home
     await b.cloud.tenantMember.add({ name: ANN, roles: ['admin'] }, { tenant: 'acme' });
     const { key: _, ...ways } = await everyWay(b);
     const inAcme = (cloud: Cloud) => passes(cloud.queue.list({}, { tenant: 'acme' }));
