@@ -56,7 +56,7 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
       async delete(call) {
         const row = await call.rows.delete(call.target);
         await call.systemClient(call.tenantId, { policy: policies }).policy.forget({ kind: 'service-account', id: row.id });
-        await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
+        await call.systemClient(INSTALLATION, { auth: auths }).auth.forgetUser({ userId: row.id, email: row.id });
         return row;
       },
       async rotateSecret(call) {

@@ -12,7 +12,7 @@ import { Views } from '../../kernel/view.ts';
 import { words } from '../../kernel/words.ts';
 import { apiKeys } from '../api-key/contract.ts';
 import { serviceAccounts } from '../service-account/contract.ts';
-import { type Content, contentsOf, deletable, IDENTITY } from './contents.ts';
+import { breakCircles, type Content, contentsOf, deletable, IDENTITY } from './contents.ts';
 import { tenants } from './contract.ts';
 import { migrations } from './tables.ts';
 
@@ -44,6 +44,7 @@ export const tenantService = service(tenants, (context) => {
   /** Begins the deletion of what can be deleted now. Answers with how much is still there. */
   const sweep = async (row: Tenant): Promise<number> => {
     const contents = await contentsOf(context.db, row.id, context.contracts);
+    await breakCircles(context.db, row.id, contents);
     const operations = new Map(deletable(context.contracts).map(({ contract, operation }) => [contract.resource.name, { contract, operation }]));
     const waiting = contents.filter(({ deleting }) => !deleting);
     const work = async (): Promise<void> => {
