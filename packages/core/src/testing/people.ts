@@ -16,7 +16,7 @@ export const SOURCE = '192.0.2.1';
 export type SessionView = z.output<typeof Session>;
 
 /** Counts, and may be held. */
-export class CountingHasher implements Hasher {
+class CountingHasher implements Hasher {
   hashed = 0;
   compared = 0;
   /** Awaited by each before it answers. */
@@ -35,7 +35,7 @@ export class CountingHasher implements Hasher {
 }
 
 /** Time that can be moved far without waking who sleeps on the way there. */
-export class JumpingClock extends ManualClock {
+class JumpingClock extends ManualClock {
   #ahead = 0;
   override now(): number {
     return super.now() + this.#ahead;

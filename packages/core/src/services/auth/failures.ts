@@ -1,6 +1,7 @@
 // Wrong passwords slow down the pair of account and source, ever more; so nobody can lock out somebody else. Guessing from many places at once is slowed too, but
 // never for a source from which the right password came before.
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import { Fault } from '../../kernel/errors.ts';
 import type { ServiceContext } from '../../kernel/service.ts';
 import type { Sql } from './tables.ts';
@@ -15,6 +16,18 @@ const MANY = 50;
 const HOUR_MS = 60 * 60 * 1000;
 const SLOW_MS = 60_000;
 
+/** What counts as one source: whoever has one IPv6 address has the 2^64 beside it too. */
+function placeOf(source: string): string {
+  const address = source.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');
+  if (isIP(address) !== 6) return address;
+  const [left = [], right = []] = address.split('::').map((part) => (part === '' ? [] : part.split(':')));
+  const groups = [...left, ...Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0'), ...right];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}
+
 const hashed = (source: string): string => createHash('sha256').update(source).digest('base64url');
 
 export class Failures {
@@ -27,7 +40,8 @@ export class Failures {
   }
 
   /** Throws `rate_limited` when this source has to wait before it tries this account again. */
-  async check(account: string, source: string): Promise<void> {
+  async check(account: string, from: string): Promise<void> {
+    const source = placeOf(from);
     const now = this.#context.clock.now();
     const own = await this.#sql.selectFrom('login_failure').select('until').where('account', '=', account).where('source', '=', source).executeTakeFirst();
     if (own !== undefined && own.until > now) throw wait(own.until - now);
@@ -49,7 +63,8 @@ export class Failures {
     if (known === undefined && until > now) throw wait(until - now);
   }
 
-  async failed(account: string, source: string): Promise<void> {
+  async failed(account: string, from: string): Promise<void> {
+    const source = placeOf(from);
     const now = this.#context.clock.now();
     await this.#sql.transaction().execute(async (tx) => {
       const before = await tx
@@ -82,7 +97,8 @@ export class Failures {
 }
 
 /** In the transaction of a login: the failures from there are forgotten, the source is known. */
-export async function succeeded(sql: Sql, account: string, source: string, now: number): Promise<void> {
+export async function succeeded(sql: Sql, account: string, from: string, now: number): Promise<void> {
+  const source = placeOf(from);
   await sql.deleteFrom('login_failure').where('account', '=', account).where('source', '=', source).execute();
   await sql
     .insertInto('known_source')

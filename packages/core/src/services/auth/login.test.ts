@@ -207,6 +207,19 @@ describe('wrong passwords', () => {
     await b.login(ANN, PASSWORD, '203.0.113.200');
   });
 
+  test('from one network of IPv6 come from one source', async () => {
+    await using b = await people();
+    await b.person(ANN);
+    for (const source of ['2001:db8:0:1::1', '2001:db8:0:1::2', '2001:DB8:0:1:a:b:c:d', '2001:db8::1:0:0:0:7', '2001:0db8:0000:0001::%eth0'])
+      await fail(b, 1, ANN, source);
+    expect((await faultOf(b.login(ANN, PASSWORD, '2001:db8:0:1:ffff::'))).code).toBe('rate_limited');
+    await b.login(ANN, PASSWORD, '2001:db8:0:2::1');
+    await b.login(ANN, PASSWORD, '::1');
+    await fail(b, 4, ANN, '192.0.2.3');
+    await fail(b, 1, ANN, '::ffff:192.0.2.3');
+    expect((await faultOf(b.login(ANN, PASSWORD, '192.0.2.3'))).code).toBe('rate_limited');
+  });
+
   test('are forgotten by unlock, and after a day', async () => {
     await using b = await people();
     await b.person(ANN);

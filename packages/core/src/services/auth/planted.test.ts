@@ -31,7 +31,7 @@ test('none of them lies about in clear', async () => {
   const open = async <T>(operation: string, input: unknown): Promise<T> =>
     (await b.core.invoke({ service: 'auth', operation, input, principal: undefined, source: SOURCE, idempotencyKey: `key-${++n}` })).value as T;
   const fails = async (what: Promise<unknown>) =>
-    said.push(JSON.stringify(await faultOf(what).then((fault) => ({ ...fault, message: fault.message, stack: fault.stack }))));
+    said.push(JSON.stringify(await faultOf(what).then(({ code, message, hint, details, stack }) => ({ code, message, hint, details, stack }))));
   const twice = async <T>(call: (options: { idempotencyKey: string }) => Promise<T>): Promise<T> => {
     const options = once();
     const first = await call(options);
