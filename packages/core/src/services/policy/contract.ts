@@ -43,12 +43,15 @@ export const Finding = z.strictObject({ level: z.enum(['error', 'warning']), pat
 export const policies = contract(policy, {
   ...crud(policy, {
     create: { examples: [['policy create no-deletes --document @policy.json', '']] },
-    update: { examples: [['policy update no-deletes --document @policy.json', '']] },
+    update: {
+      description: 'While it is attached, only those who have every permission in the tenant change the document.',
+      examples: [['policy update no-deletes --document @policy.json', '']],
+    },
     delete: { description: 'Refused while it is attached.' },
   }),
   attach: action(policy, {
     summary: 'Attach a policy to a user, service account, API key or role',
-    description: 'Attaching twice is attaching once. It holds from the next call on.',
+    description: 'Attaching twice is attaching once. It holds from the next call on. You attach only what allows no more than you have yourself.',
     input: to,
     output: Attachment,
     examples: [
@@ -58,7 +61,8 @@ export const policies = contract(policy, {
   }),
   detach: action(policy, {
     summary: 'Detach a policy',
-    description: 'Detaching what is not attached changes nothing.',
+    description:
+      'Detaching what is not attached changes nothing. Only those who have every permission in the tenant detach; what an API key was made with stays.',
     input: to,
     output: Attachment,
     examples: [['policy detach no-deletes --user ann@example.com', '']],

@@ -33,13 +33,17 @@ const who = {
 
 export const roles = contract(role, {
   ...crud(role, {
-    create: { examples: [['role create web-ops --permission "instance:*" --permission vpc:list', '']] },
+    create: {
+      description: 'You give only what you have yourself, for everything of its kind.',
+      examples: [['role create web-ops --permission "instance:*" --permission vpc:list', '']],
+    },
     update: { examples: [['role update web-ops --permission "instance:*"', '']] },
     delete: { description: 'Refused while it is bound to somebody or has policies.' },
   }),
   bind: action(role, {
     summary: 'Give a role to a member or service account',
-    description: 'Binding twice is binding once.',
+    description:
+      'Binding twice is binding once. You give only roles whose permissions you have yourself: whoever may bind and has everything can make administrators.',
     input: who,
     output: Binding,
     examples: [
@@ -49,7 +53,8 @@ export const roles = contract(role, {
   }),
   unbind: action(role, {
     summary: 'Take a role away',
-    description: "A member's last role cannot be taken: remove the member.",
+    description:
+      "A member's last role cannot be taken: remove the member. The last administrator of a tenant stays one, unless an administrator of the installation says so.",
     input: who,
     output: Binding,
     examples: [['role unbind developer --user ann@example.com', '']],

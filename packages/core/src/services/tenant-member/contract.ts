@@ -30,7 +30,11 @@ const {
   update,
   delete: remove,
 } = crud(tenantMember, {
-  create: { summary: 'Add a user to the tenant', examples: [['tenant-member add ann@example.com --role developer', '']] },
+  create: {
+    summary: 'Add a user to the tenant',
+    description: 'You give only roles whose permissions you have yourself.',
+    examples: [['tenant-member add ann@example.com --role developer', '']],
+  },
   list: { summary: 'List the members of the tenant', examples: [['tenant-member list', '']] },
   update: { summary: "Change a member's roles", examples: [['tenant-member update ann@example.com --role viewer', '']] },
   delete: {

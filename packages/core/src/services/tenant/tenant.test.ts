@@ -327,7 +327,7 @@ test('killed anywhere in the middle, the cascade goes on and ends', { timeout: 1
       const live = async (b: Bench, turns: number, id: string) => {
         for (let turn = 1; turn <= turns; turn++) {
           if (turn % 200 === 0) void clock.advance(200);
-          await null;
+          await Promise.resolve();
         }
         b.kill();
         await new Promise((resolve) => setImmediate(resolve));
