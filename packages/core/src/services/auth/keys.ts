@@ -26,6 +26,7 @@ export class Keys {
   readonly #used = new Map<string, { at: number; from: string }>();
   #age = 0;
   #writtenAt = 0;
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(context: ServiceContext) {
     this.#context = context;
@@ -90,7 +91,14 @@ export class Keys {
     this.flush().catch((error: unknown) => this.#context.log.warn({ error: String(error) }, 'could not write down when API keys were used'));
   }
 
-  async flush(): Promise<void> {
+  /** One after the other, so that the last one to return has seen all to their end. */
+  flush(): Promise<void> {
+    const next = this.#writing.then(() => this.#write());
+    this.#writing = next.catch(() => undefined); // told to whoever asked for it
+    return next;
+  }
+
+  async #write(): Promise<void> {
     const used = [...this.#used];
     this.#used.clear();
     if (used.length === 0) return;
