@@ -126,8 +126,9 @@ export const tenantService = service(tenants, (context) => {
       async remove(row, { progress }) {
         const left = await sweep(row);
         if (left > 0) {
-          progress(`${left} resources are still there`);
-          throw new Waiting(`${left} resources are still there`, LOOK_AGAIN_MS);
+          const said = `${left} ${left === 1 ? 'resource is' : 'resources are'} still there`;
+          progress(said);
+          throw new Waiting(said, LOOK_AGAIN_MS);
         }
         await revokeAll(row.id);
         // Identity of the tenant, and what the kernel kept for it. Repeatable: each statement finds what is left.
