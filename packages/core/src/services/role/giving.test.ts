@@ -63,6 +63,11 @@ describe('with a custom role', () => {
     await refused(eve.serviceAccount.update('mine', { roles: ['admin'] }));
     await refused(eve.serviceAccount.rotateSecret('strong'));
     await refused(eve.apiKey.create({ name: 'k', serviceAccount: 'strong' }));
+    // Whoever had its secret may still have it.
+    await b.cloud.serviceAccount.update('strong', { disabled: true });
+    await refused(eve.serviceAccount.update('strong', { disabled: false }));
+    await eve.serviceAccount.update('mine', { disabled: true });
+    await eve.serviceAccount.update('mine', { disabled: false });
     expect((await eve.serviceAccount.rotateSecret('mine')).clientSecret).toMatch(/^tcs_/);
     expect((await eve.apiKey.create({ name: 'k', serviceAccount: 'mine' })).key).toMatch(/^tck_/);
   });
@@ -239,4 +244,50 @@ test('who has everything gives everything', async () => {
   await bob.role.create({ name: 'all-2', permissions: ['*'] });
   await b.cloud.policy.attach('all', { user: 'bob@example.com' });
   await bob.role.create({ name: 'all-3', permissions: ['*'] });
+});
+
+test('what changes nothing is no event', async () => {
+  await using b = await bench();
+  await person(b, 'ann@example.com', 'viewer');
+  await b.cloud.policy.create({ name: 'all', document: allow('*') });
+  for (let n = 0; n < 2; n++) await b.cloud.role.bind('developer', { user: 'ann@example.com' });
+  for (let n = 0; n < 2; n++) await b.cloud.role.unbind('developer', { user: 'ann@example.com' });
+  for (let n = 0; n < 2; n++) await b.cloud.policy.attach('all', { role: 'viewer' });
+  for (let n = 0; n < 2; n++) await b.cloud.policy.detach('all', { role: 'viewer' });
+  const types = (await b.cloud.event.list({ limit: 1000 })).items
+    .map(({ type }) => type)
+    .filter((type) => /^(role|policy)\.(un)?(bound|attached|detached)$/.test(type));
+  expect(types).toEqual(['role.bound', 'role.unbound', 'policy.attached', 'policy.detached']);
+});
+
+test('roles and policies of one tenant mean nothing in another, though they are called the same', async () => {
+  await using b = await bench();
+  await b.tenant('acme');
+  const there = { tenant: 'acme' };
+  await b.cloud.user.create({ name: 'ann@example.com' });
+  for (const at of [{}, there]) {
+    await b.cloud.role.create({ name: 'ops', permissions: at === there ? ['vpc:list'] : ['vpc:*', 'queue:list'] }, at);
+    await b.cloud.policy.create({ name: 'p', document: at === there ? deny('*') : allow('vpc:*') }, at);
+    await b.cloud.tenantMember.add({ name: 'ann@example.com', roles: ['ops'] }, at);
+  }
+  const ann = b.as(await b.core.principal('ann@example.com'));
+  expect((await faultOf(ann.vpc.create({ name: 'net' }, there))).code).toBe('forbidden');
+  await ann.vpc.create({ name: 'net' });
+  const policyHere = await b.cloud.policy.get('p');
+  expect((await faultOf(b.cloud.policy.attach(policyHere.id, { role: 'ops' }, there))).code).toBe('not_found');
+  await b.cloud.policy.attach('p', { role: 'ops' }, there);
+  await b.cloud.policy.attach('p', { user: 'ann@example.com' }, there);
+  expect((await faultOf(ann.vpc.list({}, there))).code).toBe('forbidden');
+  expect((await ann.queue.list()).items).toEqual([]);
+  // Whoever may not read policies is told that it was refused and no more.
+  const { details, message } = await faultOf(ann.vpc.list({}, there));
+  expect(details).toEqual({ permission: 'vpc:list' });
+  expect(message).toBe('ann@example.com may not vpc:list here');
+  await b.cloud.role.bind('admin', { user: 'ann@example.com' });
+  await b.cloud.policy.create({
+    name: 'no-queues',
+    document: { Version, Statement: [allow('*').Statement, { Sid: 'NoQueues', ...deny('queue:*').Statement }] },
+  });
+  await b.cloud.policy.attach('no-queues', { user: 'ann@example.com' });
+  expect((await faultOf(ann.queue.list())).details).toMatchObject({ permission: 'queue:list', policy: { name: 'no-queues', sid: 'NoQueues', statement: 1 } });
 });

@@ -49,6 +49,9 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
         const { labels, roles, ...spec } = call.input;
         const checked = roles === undefined || roles === null ? {} : { roles: await check(call, roles) };
         if (checked.roles !== undefined) await refuseToShed(call, without(call.target.spec.roles, checked.roles), context.contracts);
+        const { id, name, spec: before } = call.target;
+        // Somebody may still have its secret.
+        if (spec.disabled === false && before.disabled) await refuseToBecome(call, { id, name, roles: before.roles }, context.contracts);
         const row = await call.rows.update(call.target, { labels, spec: { ...spec, ...checked } });
         if (spec.disabled === true) await call.systemClient(INSTALLATION, { auth: auths }).auth.endSessions({ principalId: row.id });
         return row;
