@@ -9,7 +9,8 @@ import { expect, test } from 'vitest';
 import { memoryDrivers } from '../../drivers/memory/index.ts';
 import { DEFAULT_TENANT } from '../../kernel/authorize.ts';
 import { ManualClock } from '../../kernel/clock.ts';
-import { Fault } from '../../kernel/errors.ts';
+import { openDb } from '../../kernel/db.ts';
+import { migrateKernel } from '../../kernel/migrate.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
 
 const IN = { tenant: 'acme' };
@@ -356,9 +357,25 @@ test('killed anywhere in the middle, the cascade goes on and ends', { timeout: 1
   expect(kills.filter(({ tenant }) => tenant > 0).length).toBeGreaterThan(5);
 });
 
-test('the first tenant of a data directory from before is still the first, under its id', async () => {
-  await using b = await bench();
-  expect((await b.cloud.tenant.get('default')).id).toBe(DEFAULT_TENANT.id);
-  expect((await b.cloud.tenant.get(DEFAULT_TENANT.id)).name).toBe('default');
-  await expect(b.cloud.tenant.contents('acme')).rejects.toThrow(Fault);
+test('tenants of a data directory from before keep their ids', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'cloud-tenant-'));
+  try {
+    const before = openDb(join(dataDir, 'cloud.db'), { durable: false });
+    await migrateKernel(before.db);
+    await before.db.insertInto('tenant').values({ id: 'tnt-1111111111111111', name: 'acme', created_at: 1_000_000_000_000 }).execute();
+    await before.close();
+    for (let n = 0; n < 2; n++) {
+      await using b = await bench({ dataDir });
+      expect((await b.cloud.tenant.list()).items.map(({ id, name, state }) => ({ id, name, state }))).toEqual([
+        { id: 'tnt-1111111111111111', name: 'acme', state: 'ready' },
+        { ...DEFAULT_TENANT, state: 'ready' },
+      ]);
+      expect((await b.cloud.tenant.get(DEFAULT_TENANT.id)).name).toBe('default');
+      expect((await b.cloud.tenant.get('acme')).createdAt).toBe('2001-09-09T01:46:40.000Z');
+      if (n === 0) await b.cloud.vpc.create({ name: 'net' }, { tenant: 'tnt-1111111111111111' });
+      else expect((await b.cloud.vpc.list({}, IN)).items).toHaveLength(1);
+    }
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true });
+  }
 });
