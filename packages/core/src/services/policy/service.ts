@@ -168,15 +168,13 @@ export const policyService = service(policies, (context) => {
         const subject = await subjectOf(call, call.input);
         refuse(call, stored(row));
         const values = { tenant: call.tenantId, policy_id: row.id, kind: subject.kind, principal_id: subject.id };
-        const { numInsertedOrUpdatedRows: added } = await call.sql
+        await call.sql
           .insertInto('policy_attachment')
           .values(values)
           .onConflict((on) => on.doNothing())
-          .executeTakeFirst();
-        if (Number(added) > 0) {
-          await call.event(row, 'attached', `The policy ${row.name} was attached to ${words(subject.kind)} ${subject.name}`);
-          call.changed(row.id);
-        }
+          .execute();
+        await call.event(row, 'attached', `The policy ${row.name} was attached to ${words(subject.kind)} ${subject.name}`);
+        call.changed(row.id);
         return { policy: row.name, ...subject };
       },
       async detach(call) {
@@ -188,17 +186,15 @@ export const policyService = service(policies, (context) => {
             hint: `cloud api-key revoke ${subject.name}`,
           });
         }
-        const { numDeletedRows: taken } = await call.sql
+        await call.sql
           .deleteFrom('policy_attachment')
           .where('tenant', '=', call.tenantId)
           .where('policy_id', '=', row.id)
           .where('kind', '=', subject.kind)
           .where('principal_id', '=', subject.id)
-          .executeTakeFirst();
-        if (Number(taken) > 0) {
-          await call.event(row, 'detached', `The policy ${row.name} was detached from ${words(subject.kind)} ${subject.name}`);
-          call.changed(row.id);
-        }
+          .execute();
+        await call.event(row, 'detached', `The policy ${row.name} was detached from ${words(subject.kind)} ${subject.name}`);
+        call.changed(row.id);
         return { policy: row.name, ...subject };
       },
       async forget(call) {
