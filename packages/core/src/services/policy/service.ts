@@ -168,13 +168,15 @@ export const policyService = service(policies, (context) => {
         const subject = await subjectOf(call, call.input);
         refuse(call, stored(row));
         const values = { tenant: call.tenantId, policy_id: row.id, kind: subject.kind, principal_id: subject.id };
-        await call.sql
+        const { numInsertedOrUpdatedRows: added } = await call.sql
           .insertInto('policy_attachment')
           .values(values)
           .onConflict((on) => on.doNothing())
-          .execute();
-        await call.event(row, 'attached', `The policy ${row.name} was attached to ${words(subject.kind)} ${subject.name}`);
-        call.changed(row.id);
+          .executeTakeFirst();
+        if (Number(added) > 0) {
+          await call.event(row, 'attached', `The policy ${row.name} was attached to ${words(subject.kind)} ${subject.name}`);
+          call.changed(row.id);
+        }
         return { policy: row.name, ...subject };
       },
       async detach(call) {
@@ -186,15 +188,17 @@ export const policyService = service(policies, (context) => {
             hint: `cloud api-key revoke ${subject.name}`,
           });
         }
-        await call.sql
+        const { numDeletedRows: taken } = await call.sql
           .deleteFrom('policy_attachment')
           .where('tenant', '=', call.tenantId)
           .where('policy_id', '=', row.id)
           .where('kind', '=', subject.kind)
           .where('principal_id', '=', subject.id)
-          .execute();
-        await call.event(row, 'detached', `The policy ${row.name} was detached from ${words(subject.kind)} ${subject.name}`);
-        call.changed(row.id);
+          .executeTakeFirst();
+        if (Number(taken) > 0) {
+          await call.event(row, 'detached', `The policy ${row.name} was detached from ${words(subject.kind)} ${subject.name}`);
+          call.changed(row.id);
+        }
         return { policy: row.name, ...subject };
       },
       async forget(call) {

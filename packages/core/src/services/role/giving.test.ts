@@ -246,6 +246,20 @@ test('who has everything gives everything', async () => {
   await bob.role.create({ name: 'all-3', permissions: ['*'] });
 });
 
+test('what changes nothing is no event', async () => {
+  await using b = await bench();
+  await person(b, 'ann@example.com', 'viewer');
+  await b.cloud.policy.create({ name: 'all', document: allow('*') });
+  for (let n = 0; n < 2; n++) await b.cloud.role.bind('developer', { user: 'ann@example.com' });
+  for (let n = 0; n < 2; n++) await b.cloud.role.unbind('developer', { user: 'ann@example.com' });
+  for (let n = 0; n < 2; n++) await b.cloud.policy.attach('all', { role: 'viewer' });
+  for (let n = 0; n < 2; n++) await b.cloud.policy.detach('all', { role: 'viewer' });
+  const types = (await b.cloud.event.list({ limit: 1000 })).items
+    .map(({ type }) => type)
+    .filter((type) => /^(role|policy)\.(un)?(bound|attached|detached)$/.test(type));
+  expect(types).toEqual(['role.bound', 'role.unbound', 'policy.attached', 'policy.detached']);
+});
+
 test('roles and policies of one tenant mean nothing in another, though they are called the same', async () => {
   await using b = await bench();
   await b.tenant('acme');

@@ -182,8 +182,10 @@ export const roleService = service(roles, (context) => {
         one(call.input);
         const holder = await holderOf(call, call.input);
         await refuseToGive(call, [role], context.contracts);
-        if (!holder.roles.includes(role)) await setRoles(call, holder, [...holder.roles, role]);
-        await call.event({ id: holder.id, name: role }, 'bound', `The role ${role} was given to ${holder.name}`);
+        if (!holder.roles.includes(role)) {
+          await setRoles(call, holder, [...holder.roles, role]);
+          await call.event({ id: holder.id, name: role }, 'bound', `The role ${role} was given to ${holder.name}`);
+        }
         return { role, kind: holder.kind, id: holder.id, name: holder.name };
       },
       async unbind(call) {
@@ -198,8 +200,8 @@ export const roleService = service(roles, (context) => {
           if (role === 'admin' && holder.kind === 'user') await keepAnAdministrator(call, holder);
           await refuseToShed(call, [role], context.contracts);
           await setRoles(call, holder, left);
+          await call.event({ id: holder.id, name: role }, 'unbound', `The role ${role} was taken from ${holder.name}`);
         }
-        await call.event({ id: holder.id, name: role }, 'unbound', `The role ${role} was taken from ${holder.name}`);
         return { role, kind: holder.kind, id: holder.id, name: holder.name };
       },
       async bindings(call) {
