@@ -62,6 +62,8 @@ const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string,
   'instance download': { input: { path: '/tmp' } },
   'instance stats': { input: { samples: 1 } },
   'tenant get': { target: 'default' },
+  'role unbind': { target: 'held' },
+  'policy detach': { target: 'in-force' },
   'service-account delete': { target: 'idle-robot' },
   'tenant-member add': { input: { name: 'spare@example.com' } },
   // The local administrator is no user, whom a key could act as.
@@ -110,7 +112,10 @@ export async function fixture(): Promise<Fixture> {
   await cloud.tenantMember.add({ name: ann.name, roles: ['developer'] });
   await b.tenant('spare');
   await cloud.role.create({ name: 'helper', permissions: ['vpc:list'] });
-  await cloud.policy.create({ name: 'readers', document: READERS });
+  await cloud.role.create({ name: 'held', permissions: ['vpc:list'] });
+  await cloud.role.bind('held', { user: ann.name });
+  for (const name of ['readers', 'in-force']) await cloud.policy.create({ name, document: READERS });
+  await cloud.policy.attach('in-force', { user: ann.name });
   const robot = await cloud.serviceAccount.create({ name: 'robot', roles: ['viewer'] });
   await cloud.serviceAccount.create({ name: 'idle-robot' });
   const { clientSecret } = await cloud.serviceAccount.rotateSecret('robot');

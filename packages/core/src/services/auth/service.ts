@@ -5,7 +5,6 @@ import { newId } from '../../kernel/ids.ts';
 import { isSecret, randomSecret, secretDigest } from '../../kernel/secret-text.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
-import { verdictOf } from '../../kernel/verdict.ts';
 import { tenant, tenants } from '../tenant/contract.ts';
 import { tenantMembers } from '../tenant-member/contract.ts';
 import { users } from '../user/contract.ts';
@@ -13,6 +12,7 @@ import { auths } from './contract.ts';
 import { CloudDirectory } from './directory.ts';
 import { Failures, succeeded } from './failures.ts';
 import { Keys } from './keys.ts';
+import { oneself } from './oneself.ts';
 import { type Hasher, Passwords } from './passwords.ts';
 import { CLIENT_SECONDS, endSessions, REFRESH_SECONDS, Sessions } from './sessions.ts';
 import { migrations, type Sql } from './tables.ts';
@@ -326,43 +326,7 @@ export const authServiceWith = (of?: Hasher) =>
           await call.event(user, 'password-reset', `${user.name} has set a password with a token`);
           return { ended };
         },
-        async whoami(call) {
-          const { principal } = call;
-          const names = new Map<string, string>();
-          for (const id of Object.keys(principal.roles)) {
-            const found = id === '*' ? undefined : await directory.tenant(id);
-            if (found !== undefined) names.set(id, found.name);
-          }
-          const acting = call.actingIn === INSTALLATION ? undefined : await directory.tenant(call.actingIn);
-          const grants = acting === undefined ? undefined : (await context.access.rule(principal, acting.id, { permission: 'vpc:list' })).grants;
-          const { credential } = principal;
-          return {
-            id: principal.id,
-            name: principal.name ?? principal.id,
-            kind: principal.kind,
-            administrator: principal.administrator === true,
-            ...(acting === undefined ? {} : { tenant: { id: acting.id, name: acting.name } }),
-            roles: [...(grants?.roles ?? [])],
-            policies: [...(grants?.policies ?? []), ...(grants?.bounds ?? [])].map(({ name }) => name),
-            tenants: [...names].map(([id, name]) => ({ id, name, roles: [...(principal.roles[id] ?? [])] })),
-            credential:
-              credential === undefined
-                ? { kind: 'local' as const }
-                : {
-                    kind: credential.kind,
-                    id: credential.id,
-                    ...(credential.expiresAt === undefined ? {} : { expiresAt: new Date(credential.expiresAt).toISOString() }),
-                  },
-          };
-        },
-        async canI(call) {
-          const { action, resource } = call.input;
-          if (call.actingIn === INSTALLATION)
-            throw new Fault('forbidden', `${call.principal.name ?? call.principal.id} belongs to no tenant`, { hint: 'cloud tenant list' });
-          const ask = (permission: string, target?: string) => context.access.rule(call.principal, call.actingIn, { permission, target, source: call.source });
-          const detail = (await ask('policy:get')).ruling.allowed;
-          return verdictOf(await ask(action, resource), detail);
-        },
+        ...oneself(context, directory),
         settings: () => settings(),
         async configure(call) {
           const { registration } = call.input;
