@@ -170,7 +170,7 @@ describe('core', () => {
 
   test('what may be done is decided in one place, and nobody in here is whom he says', () => {
     const deciders = core.filter(({ text }) => /\bdecide\(/.test(code(text))).map(({ path }) => path);
-    expect(deciders.sort()).toEqual(['kernel/authorize.ts', 'kernel/invoke.ts']);
+    expect(deciders.sort()).toEqual(['kernel/access.ts', 'kernel/authorize.ts']);
     // Services act as their caller, or say in which tenant they act as the system: `systemClient`, `context.client`.
     const pretenders = core
       .filter(({ path, text }) => path.startsWith('services/') && /\b(localAdministrator|systemPrincipal)\b/.test(code(text)))

@@ -91,3 +91,7 @@ export async function freshViews(bound: Bound, rows: readonly Row[], from: Tx | 
 
 export const freshView = async (bound: Bound, row: Row, from: Tx | Db): Promise<Record<string, unknown>> =>
   (await freshViews(bound, [row], from))[0] as Record<string, unknown>;
+
+/** The one spelling of a target that may be written in several. */
+export const spelt = ({ service }: Bound, target: string | undefined): string | undefined =>
+  target === undefined ? undefined : (service.spelling?.(target) ?? target);

@@ -3,30 +3,14 @@
 //   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
+import { Access, inlineGrants } from './access.ts';
 import { AuditLog } from './audit.ts';
-import {
-  administersInstallation,
-  anonymous,
-  bareDirectory,
-  belongsTo,
-  contextOf,
-  crn,
-  type Directory,
-  decide,
-  type Grants,
-  INSTALLATION,
-  isAdministrator,
-  mayGive,
-  type Principal,
-  rolesIn,
-  rulingText,
-  systemPrincipal,
-} from './authorize.ts';
-import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf } from './bound.ts';
+import { bareDirectory, type Directory, INSTALLATION, type Principal, rulingText, systemPrincipal } from './authorize.ts';
+import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf, spelt } from './bound.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
 import type { Clock } from './clock.ts';
-import { type Contract, type Contracts, listInput, type Operation } from './contract.ts';
+import { type Contract, type Contracts, listInput } from './contract.ts';
 import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
 import type { Driver } from './driver.ts';
@@ -38,18 +22,7 @@ import type { Log } from './log.ts';
 import type { OutsideSource } from './master-key.ts';
 import { Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
-import {
-  type AccessAnswer,
-  type AccessQuestion,
-  type Call,
-  Outdated,
-  type Preparation,
-  type Reconciliation,
-  type Rows,
-  type Service,
-  type ServiceContext,
-  type ServiceDefinition,
-} from './service.ts';
+import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
 import { appendEvent, appendOperation, type Committed, type Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
@@ -80,6 +53,7 @@ export class Kernel implements Core {
   readonly #audit: AuditLog;
   readonly #outcomes: Outcomes;
   readonly #directory: Directory;
+  readonly #access: Access;
   #inFlight = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -96,7 +70,7 @@ export class Kernel implements Core {
       clock: options.clock,
       log: options.log,
       bound: this.#bound,
-      tenantOf: async (nameOrId, principal) => (await this.#tenant(nameOrId, principal, true))?.id ?? INSTALLATION,
+      tenantOf: async (nameOrId, principal) => (await this.#access.tenant(nameOrId, principal, true))?.id ?? INSTALLATION,
       signal: this.#stop.signal,
     });
     const startedAt = options.clock.now();
@@ -113,7 +87,7 @@ export class Kernel implements Core {
       audit: this.#audit,
       rotateMasterKey: () => this.rotateMasterKey(),
       principal: (nameOrId) => this.#directory.find(nameOrId),
-      access: { rule: (principal, tenantId, question) => this.#rule(principal, tenantId, question) },
+      access: { rule: (principal, tenantId, question) => this.#access.rule(principal, tenantId, question) },
       drivers: options.drivers,
       driver: (port) => {
         const driver = options.drivers[port.name];
@@ -144,6 +118,7 @@ export class Kernel implements Core {
       this.#bound.set(contract.resource.name, { contract, service, views: new Views(contract), operations, loop, answers: new Map(), keptRows: 0 });
     }
     this.#directory = directory ?? bareDirectory(options.store.db);
+    this.#access = new Access({ directory: this.#directory, store: options.store, clock: options.clock, bound: this.#bound, outcomes: this.#outcomes });
     options.store.onCommit((committed) => this.#committed(committed));
   }
 
@@ -245,7 +220,7 @@ export class Kernel implements Core {
   async #frame(invocation: Invocation, inside: boolean, requestId: string): Promise<Frame> {
     const { bound, operation, refs } = findOperation(this.#bound, invocation, inside);
     const { resource } = bound.contract;
-    const principal = await this.#caller(invocation, operation.access === 'anonymous');
+    const principal = await this.#access.caller(invocation, operation.access === 'anonymous');
     const input = validate(operation, invocation.input, resource);
     if (operation.target && (invocation.target === undefined || invocation.target === '')) {
       throw new Fault('invalid_input', `Name the ${invocation.service}: its name or id`, {
@@ -253,8 +228,8 @@ export class Kernel implements Core {
       });
     }
     // Read before the tenant is looked at, so that a change between the two counts as one.
-    const tenants = this.#tenantsVersion;
-    const acting = await this.#acting(invocation, principal, operation);
+    const tenants = this.#access.tenantsVersion;
+    const acting = await this.#access.acting(invocation, principal, operation);
     const stop = this.#stop.signal;
     let signal: AbortSignal | undefined;
     const frame: Frame = {
@@ -279,210 +254,8 @@ export class Kernel implements Core {
         return signal;
       },
     };
-    await this.#authorize(frame, invocation);
+    await this.#access.authorize(frame, invocation);
     return frame;
-  }
-
-  /** Who calls, as it is now. */
-  async #caller({ principal }: Invocation, openToAll: boolean): Promise<Principal> {
-    if (principal === undefined) {
-      if (openToAll) return anonymous;
-      throw new Fault('unauthenticated', 'This needs credentials', { hint: 'cloud auth login' });
-    }
-    return principal.kept === true ? this.#directory.current(principal) : principal;
-  }
-
-  /** The tenant that the caller acts in: the one it named, else its own. */
-  async #acting({ tenant, service, operation: name }: Invocation, principal: Principal, operation: Operation): Promise<{ id: string; name: string }> {
-    if (operation.access === 'anonymous') return { id: INSTALLATION, name: '' };
-    const found = await this.#tenant(tenant ?? principal.tenantId, principal, tenant !== undefined);
-    if (found === undefined) {
-      // Of a system that acts for the installation itself, internal operations are all that it may call.
-      if (operation.access !== 'role' || operation.internal) return { id: INSTALLATION, name: '' };
-      throw new Fault('forbidden', `${principal.name ?? principal.id} belongs to no tenant`, {
-        details: { permission: `${service}:${name}` },
-        hint: 'cloud tenant list',
-      });
-    }
-    if (found.closing && beginsSomething(operation, principal)) throw closing(found.name);
-    return found;
-  }
-
-  /** Grows with every change to the list of tenants. */
-  get #tenantsVersion(): number {
-    return this.#store.version('tenant', INSTALLATION);
-  }
-
-  /**
-   * At the end of a transaction: its tenant may have begun to go since the call was let in, while a backend was waited for. A tenant is emptied only after
-   * its deletion was committed and counted, and looked at for the last time in a transaction: what commits before is seen there, what commits after sees this.
-   */
-  async #stillOpen({ tenants, operation, principal, actingIn, tenantName }: Frame, unit: Unit): Promise<void> {
-    if (tenants === this.#tenantsVersion || actingIn === INSTALLATION || !this.#bound.has('tenant') || !beginsSomething(operation, principal)) return;
-    const row = await unit.tx.selectFrom('r_tenant').select('deleted_at').where('id', '=', actingIn).executeTakeFirst();
-    if (row === undefined || row.deleted_at !== null) throw closing(tenantName);
-  }
-
-  /** Step 4. A ruling that looked at the target is made again in the transaction, should the target have changed until then. */
-  async #authorize(frame: Frame, invocation: Invocation, known?: Grants, from: Unit | Store['db'] = this.#store.db): Promise<void> {
-    const { operation, principal } = frame;
-    const permission = `${invocation.service}:${invocation.operation}`;
-    if (operation.access === 'anonymous' || operation.access === 'authenticated' || operation.internal) {
-      frame.administers = isAdministrator(principal);
-      return;
-    }
-    if (operation.access === 'administrator') {
-      if (!administersInstallation(principal)) {
-        const reason = isAdministrator(principal) ? 'keys and client tokens never administer the installation' : 'not an administrator of the installation';
-        const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission}: that is for administrators of the installation`, {
-          details: { permission, reason },
-        });
-        this.#outcomes.decided(fault, reason);
-        throw fault;
-      }
-      frame.administers = true;
-      frame.ruling = { allowed: true, kind: 'administrator', reason: 'allowed: an administrator of the installation' };
-      return;
-    }
-    const grants = known ?? (await this.#grants(principal, frame.actingIn));
-    frame.grants = grants;
-    frame.administers = isAdministrator(principal) || grants.roles.includes('admin');
-    const looksAtTarget = grants.bounds !== undefined || grants.policies.length > 0;
-    let target: Row | undefined;
-    if (looksAtTarget && operation.target && frame.bound.contract.resource.stored) {
-      target = await this.#store.read(() => new Table(frame.bound.contract, frame.tenantId, from).find(frame.target as string));
-    }
-    await this.#permit(frame, grants, target);
-  }
-
-  /** Those whom the directory does not have are what they say: the local administrator, controllers, embedders. */
-  async #grants(principal: Principal, tenantId: string): Promise<Grants> {
-    return principal.kept === true ? this.#directory.grants(principal, tenantId) : inlineGrants(principal, tenantId);
-  }
-
-  /** In the transaction: the target may be another one by now, or have other labels. */
-  async #permitAgain(frame: Frame, target: Row | Fault | undefined): Promise<void> {
-    const { grants, operation } = frame;
-    if (grants === undefined || target === undefined || target instanceof Fault || target.revision === frame.ruledOn) return;
-    if (operation.access === 'role' && (grants.bounds !== undefined || grants.policies.length > 0)) await this.#permit(frame, grants, target);
-  }
-
-  /** Throws `forbidden`. What decided is told to those who may read policies. */
-  async #permit(frame: Frame, grants: Grants, target: Row | undefined): Promise<void> {
-    const { bound, name, operation, principal, input } = frame;
-    const { resource } = bound.contract;
-    const permission = `${resource.name}:${name}`;
-    const requestLabels = (input['labels'] as Record<string, string> | undefined) ?? undefined;
-    const named = operation.target ? frame.target : operation.standard === 'create' ? (input['name'] as string | undefined) : undefined;
-    const ruling = decide(grants, {
-      permission,
-      kind: operation.kind,
-      restricted: resource.restricted,
-      resources:
-        target === undefined
-          ? [crn(frame.actingIn, resource.name, named ?? '*')]
-          : [target.id, target.name].map((of) => crn(frame.actingIn, resource.name, of)),
-      context: contextOf({
-        principal,
-        tenant: { id: frame.actingIn, name: frame.tenantName },
-        source: frame.source,
-        now: frame.startedAt,
-        requestLabels,
-        resourceLabels: target?.labels,
-      }),
-    });
-    frame.ruling = ruling;
-    frame.ruledOn = target?.revision;
-    if (ruling.allowed) return;
-    const open = await this.#mayReadPolicies(frame, grants);
-    const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission} here`, {
-      details: { permission, ...(open ? { reason: ruling.reason, ...(ruling.policy === undefined ? {} : { policy: ruling.policy }) } : {}) },
-      hint: `cloud auth can-i ${permission}${named === undefined ? '' : ` ${named}`}`,
-    });
-    this.#outcomes.decided(fault, rulingText(ruling));
-    throw fault;
-  }
-
-  async #mayReadPolicies(frame: Frame, grants: Grants): Promise<boolean> {
-    const policies = this.#bound.get('policy');
-    if (policies === undefined) return false;
-    const { principal, actingIn, tenantName, source, startedAt } = frame;
-    const context = contextOf({
-      principal,
-      tenant: { id: actingIn, name: tenantName },
-      source,
-      now: startedAt,
-      requestLabels: undefined,
-      resourceLabels: undefined,
-    });
-    const { restricted } = policies.contract.resource;
-    return decide(grants, { permission: 'policy:get', kind: 'read', restricted, resources: [crn(actingIn, 'policy', '*')], context }).allowed;
-  }
-
-  #mayGive({ grants, principal, actingIn, tenantName, source, startedAt }: Frame, permission: string): boolean {
-    const [service = '', name = ''] = permission.split(':');
-    const bound = this.#bound.get(service);
-    const found = bound?.operations.get(name)?.operation;
-    if (grants === undefined || bound === undefined || found === undefined || found.access !== 'role' || found.internal) return false;
-    return mayGive(grants, {
-      permission,
-      kind: found.kind,
-      restricted: bound.contract.resource.restricted,
-      resources: [crn(actingIn, service, '*')],
-      prefix: crn(actingIn, service, ''),
-      context: contextOf({
-        principal,
-        tenant: { id: actingIn, name: tenantName },
-        source,
-        now: startedAt,
-        requestLabels: undefined,
-        resourceLabels: undefined,
-      }),
-    });
-  }
-
-  /** The same question without a call, for those who ask what would be. */
-  async #rule(principal: Principal, tenantId: string, asked: AccessQuestion): Promise<AccessAnswer> {
-    const [service = '', name = ''] = asked.permission.split(':');
-    const bound = this.#bound.get(service);
-    const found = bound?.operations.get(name)?.operation;
-    if (bound === undefined || found === undefined || found.access !== 'role' || found.internal) {
-      throw new Fault('invalid_input', `There is no action ${JSON.stringify(asked.permission)}`, {
-        details: [{ path: 'action', message: 'use <resource>:<operation>' }],
-      });
-    }
-    const { resource } = bound.contract;
-    const tenant = await this.#directory.tenant(tenantId);
-    const grants = asked.grants ?? (await this.#grants(principal, tenantId));
-    const given = asked.target?.startsWith('crn:') === true ? asked.target : spelt(bound, asked.target);
-    let resources = [crn(tenantId, resource.name, '*')];
-    let labels: Readonly<Record<string, string>> | undefined;
-    if (given !== undefined && given.startsWith('crn:')) resources = [given];
-    else if (given !== undefined) {
-      const row = resource.stored && found.target ? await this.#store.read(() => new Table(bound.contract, tenantId, this.#store.db).find(given)) : undefined;
-      resources = (row === undefined ? [given] : [row.id, row.name]).map((of) => crn(tenantId, resource.name, of));
-      labels = row?.labels;
-    }
-    const question = {
-      permission: asked.permission,
-      kind: found.kind,
-      restricted: resource.restricted,
-      resources,
-      context: {
-        ...contextOf({ principal, tenant, source: asked.source, now: this.#options.clock.now(), requestLabels: asked.labels, resourceLabels: labels }),
-        ...asked.context,
-      },
-    };
-    return { ruling: decide(grants, question), grants, question };
-  }
-
-  /** `named`: by the caller, who is told that it is not there; one's own that is gone is none. */
-  async #tenant(nameOrId: string, principal: Principal, named: boolean): Promise<{ id: string; name: string; closing: boolean } | undefined> {
-    const found = nameOrId === INSTALLATION ? undefined : await this.#directory.tenant(nameOrId);
-    // A tenant that one is no member of is not there.
-    if (found !== undefined && belongsTo(principal, found.id)) return found;
-    if (!named) return undefined;
-    throw new Fault('not_found', `There is no tenant ${JSON.stringify(nameOrId)}`, { hint: 'cloud tenant list' });
   }
 
   // ---- calls
@@ -611,7 +384,7 @@ export class Kernel implements Core {
         if (stored !== undefined) return { ...stored, replayed: true };
       }
       const answer = await this.#inside(frame, unit, invocation);
-      await this.#stillOpen(frame, unit);
+      await this.#access.stillOpen(frame, unit);
       await this.#outcomes.done(unit, invocation, { principal, requestId, targetId: idOf(answer.value), decision: decisionOf(frame) });
       if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
@@ -623,7 +396,7 @@ export class Kernel implements Core {
     const { bound, operation, name, tenantId } = frame;
     const table = new Table(bound.contract, tenantId, unit);
     const target = await this.#target(frame, table);
-    await this.#permitAgain(frame, target);
+    await this.#access.permitAgain(frame, target);
     if (invocation.ifMatch !== undefined && target !== undefined && !(target instanceof Fault) && target.generation !== invocation.ifMatch) {
       throw new Fault('stale', `${target.name} has changed since you read it (generation ${target.generation}, not ${invocation.ifMatch})`, {
         hint: `cloud ${bound.contract.resource.name} get ${target.name}`,
@@ -753,7 +526,7 @@ export class Kernel implements Core {
           this.#nested(unit, { principal: as, actingIn: inTenant, tenantName: '', source: 'internal', requestId, grants: inlineGrants(as, inTenant) }),
         );
       },
-      mayGive: (permission) => this.#mayGive(frame, permission),
+      mayGive: (permission) => this.#access.mayGive(frame, permission),
       event: async (row, type, text) => {
         if (unit === undefined) throw new Error('an event needs a transaction');
         await appendEvent(unit, {
@@ -812,7 +585,7 @@ export class Kernel implements Core {
       refs,
       principal,
       actingIn,
-      tenants: this.#tenantsVersion,
+      tenants: this.#access.tenantsVersion,
       tenantId: scoped(bound.contract, actingIn),
       tenantName,
       source,
@@ -823,7 +596,7 @@ export class Kernel implements Core {
       administers: false,
       signal: this.#stop.signal,
     };
-    await this.#authorize(frame, invocation, outer.grants ?? inlineGrants(principal, actingIn), unit);
+    await this.#access.authorize(frame, invocation, outer.grants ?? inlineGrants(principal, actingIn), unit);
     return frame;
   }
 
@@ -844,7 +617,7 @@ export class Kernel implements Core {
       const target = await this.#store.read(() => this.#target(frame, table));
       // A stream's handler begins with its first item, which is too late to say that there is nothing to stream from.
       if (target instanceof Fault) throw target;
-      await this.#permitAgain(frame, target);
+      await this.#access.permitAgain(frame, target);
       const refs = await this.#resolve(frame, this.#store.db);
       const call = this.#call(frame, undefined, target, refs);
       if (kind === 'channel') {
@@ -940,11 +713,6 @@ type Outer = Pick<Frame, 'principal' | 'actingIn' | 'tenantName' | 'source' | 'r
 /** Whose rows a resource's are, for a caller who acts in this tenant. */
 const scoped = (contract: Contract, actingIn: string): string => (contract.resource.scope === 'installation' ? INSTALLATION : actingIn);
 
-/** What a tenant that is being deleted takes no more; controllers go on, to take it down. */
-const beginsSomething = ({ kind, access }: Operation, principal: Principal): boolean =>
-  kind !== 'read' && kind !== 'stream' && access === 'role' && principal.kind !== 'system';
-const closing = (name: string): Fault => new Fault('conflict', `The tenant ${name} is being deleted`);
-
 const decisionOf = ({ ruling }: Frame): string | undefined => (ruling === undefined ? undefined : rulingText(ruling));
 
 /** Of an answer that is a resource. */
@@ -952,17 +720,6 @@ const idOf = (value: unknown): string | undefined => {
   const id = (value as { id?: unknown } | null | undefined)?.id;
   return typeof id === 'string' ? id : undefined;
 };
-
-const inlineGrants = (principal: Principal, tenantId: string): Grants => ({
-  roles: rolesIn(principal, tenantId),
-  permits: () => false,
-  policies: [],
-  bounds: undefined,
-});
-
-/** The one spelling of a target that may be written in several. */
-const spelt = ({ service }: Bound, target: string | undefined): string | undefined =>
-  target === undefined ? undefined : (service.spelling?.(target) ?? target);
 
 const invocationOf = (request: Request, principal: Principal, source: string): Invocation => ({
   service: request.service,
