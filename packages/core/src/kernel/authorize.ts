@@ -25,6 +25,8 @@ export interface Principal {
     /** The only tenant that it is good for. */
     readonly tenantId?: string;
     readonly expiresAt?: number;
+    /** Of a key: the digest of the secret that was shown, so that what it opened ends when the key gets another. */
+    readonly digest?: string;
   };
   /** The directory has it, so it is looked up again at each call. */
   readonly kept?: boolean;

@@ -207,7 +207,7 @@ export const auths = contract(auth, {
     summary: 'The hash of a password',
     target: false,
     internal: true,
-    input: { password: passwordField },
+    input: { email: emailField, password: passwordField },
     output: z.strictObject({ hash: z.string() }),
   }),
   keepPassword: action(auth, {

@@ -6,6 +6,7 @@ import type { Db } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type CompiledPolicy, compilePolicy, type Vocabulary, vocabularyOf } from '../../kernel/policy/index.ts';
 import { permissionsFor } from '../../kernel/roles.ts';
+import { secretDigest } from '../../kernel/secret-text.ts';
 import type { ServiceContext } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
 import type { Keys } from './keys.ts';
@@ -101,7 +102,13 @@ export class CloudDirectory implements Directory {
       const principal = await this.#known(key.ownerId, key.tenantId);
       if (principal === undefined) throw refused('The owner of this key is disabled or no more');
       this.#keys.used(key.id, source);
-      const credential = { kind: 'api-key' as const, id: key.id, tenantId: key.tenantId, ...(key.expiresAt === undefined ? {} : { expiresAt: key.expiresAt }) };
+      const credential = {
+        kind: 'api-key' as const,
+        id: key.id,
+        tenantId: key.tenantId,
+        digest: secretDigest(bearer),
+        ...(key.expiresAt === undefined ? {} : { expiresAt: key.expiresAt }),
+      };
       return { ...principal, credential };
     }
     const claims = await this.#tokens.verify(bearer);
@@ -122,7 +129,11 @@ export class CloudDirectory implements Directory {
   async #stillGood(credential: NonNullable<Principal['credential']>): Promise<void> {
     // That a token expires was looked at when it came; what it opened lives as long as its session.
     if (credential.kind === 'api-key') {
-      if ((await this.#keys.byId(credential.id)) === undefined) throw refused('This API key was revoked');
+      const key = await this.#keys.byId(credential.id);
+      if (key === undefined) throw refused('This API key was revoked');
+      const before = key.previousUntil !== undefined && key.previousUntil > this.#context.clock.now() ? key.previousHash : undefined;
+      if (credential.digest !== undefined && credential.digest !== key.hash && credential.digest !== before)
+        throw refused('This API key has another secret now');
     } else if (!(await this.#sessions.isLive(credential.id))) throw refused('This session has ended');
   }
 

@@ -26,6 +26,8 @@ export class Keys {
   readonly #used = new Map<string, { at: number; from: string }>();
   #age = 0;
   #writtenAt = 0;
+  /** Of the writing that is due within the minute. */
+  #due: AbortController | undefined;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(context: ServiceContext) {
@@ -85,10 +87,30 @@ export class Keys {
   used(id: string, from: string): void {
     const now = this.#context.clock.now();
     this.#used.set(id, { at: now, from });
-    if (now - this.#writtenAt < WRITE_EVERY_MS) return;
+    if (this.#due !== undefined) return;
+    const wait = this.#writtenAt + WRITE_EVERY_MS - now;
+    if (wait <= 0) return this.#writeNow(now);
+    // Another key may have been the last to be written down, and this one may not be used again for long.
+    const due = new AbortController();
+    this.#due = due;
+    this.#context.clock.sleep(wait, due.signal).then(
+      () => {
+        this.#due = undefined;
+        this.#writeNow(this.#context.clock.now());
+      },
+      () => undefined, // closing, which writes by itself
+    );
+  }
+
+  /** Off the path of the call; what a crash loses is when a key was used in its last minute. */
+  #writeNow(now: number): void {
     this.#writtenAt = now;
-    // Off the path of the call; what a crash loses is when a key was used in its last minute.
     this.flush().catch((error: unknown) => this.#context.log.warn({ error: String(error) }, 'could not write down when API keys were used'));
+  }
+
+  async close(): Promise<void> {
+    this.#due?.abort();
+    await this.flush();
   }
 
   /** One after the other, so that the last one to return has seen all to their end. */

@@ -19,6 +19,15 @@ export const hasher: Hasher = { hash: (password) => bcrypt.hash(password, COST),
 /** Of a random text that nobody has: what a login is compared with when there is nothing to compare it with, so that it takes as long. */
 const NOBODY = '$2b$12$fEs1bQ2LoXT/IF1gesSSQekhMAM4fz84x8M1c2QTxi5sAhBJwFDb6';
 
+/** The first thing that is tried is the address, or what stands before the @. Throws `invalid_input`, and does not repeat it. */
+export function refuseAddress(password: string, email: string): void {
+  const text = password.trim().toLowerCase();
+  const address = email.trim().toLowerCase();
+  if (text !== address && text !== address.split('@')[0]) return;
+  const message = 'a password is not the e-mail address, nor what stands before the @';
+  throw new Fault('invalid_input', `password: ${message}`, { details: [{ path: 'password', message }] });
+}
+
 export class Passwords {
   readonly #hasher: Hasher;
   readonly #waiting: (() => void)[] = [];

@@ -13,7 +13,7 @@ import { CloudDirectory } from './directory.ts';
 import { Failures, succeeded } from './failures.ts';
 import { Keys } from './keys.ts';
 import { oneself } from './oneself.ts';
-import { type Hasher, Passwords } from './passwords.ts';
+import { type Hasher, Passwords, refuseAddress } from './passwords.ts';
 import { CLIENT_SECONDS, endSessions, REFRESH_SECONDS, Sessions } from './sessions.ts';
 import { migrations, type Sql } from './tables.ts';
 import { ACCESS_SECONDS, Tokens } from './tokens.ts';
@@ -173,7 +173,7 @@ export const authServiceWith = (of?: Hasher) =>
           .where('user_id', 'not in', (of) => of.selectFrom('r_service_account').select('id'))
           .execute();
       },
-      close: () => keys.flush(),
+      close: () => keys.close(),
       prepare: {
         async login(call) {
           const { email, password } = call.input;
@@ -215,15 +215,18 @@ export const authServiceWith = (of?: Hasher) =>
               hint: 'cloud auth configure --registration open',
             });
           }
+          refuseAddress(call.input.password, call.input.email);
           keep(call, await passwords.hash(call.input.password));
         },
         async changePassword(call) {
           const user = await person(call.principal);
+          refuseAddress(call.input.password, user.name);
           const { proof } = await proven(user.name, call.input.current, call.source);
           keep(call, { user: { ...user, proof }, hash: await passwords.hash(call.input.password) });
         },
         async resetPassword(call) {
           const { email, token, password } = call.input;
+          refuseAddress(password, email);
           await failures.check(email, call.source);
           const user = await userBy('name', email);
           const row = user === undefined ? undefined : await db.selectFrom('one_time_token').selectAll().where('user_id', '=', user.id).executeTakeFirst();
@@ -348,6 +351,7 @@ export const authServiceWith = (of?: Hasher) =>
           return { keyId };
         },
         async hash(call) {
+          refuseAddress(call.input.password, call.input.email);
           return { hash: await passwords.hash(call.input.password) };
         },
         async keepPassword(call) {

@@ -27,6 +27,14 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
     await refuseToGive(call, wanted, context.contracts);
     return wanted;
   };
+  /** Those that it made itself name no service account, so nothing refers to it. */
+  const refuseWithKeys = async ({ sql, tenantId, target }: Pick<Call<typeof serviceAccounts, unknown>, 'sql' | 'tenantId' | 'target'>): Promise<void> => {
+    const keys = await sql.selectFrom('r_api_key').select(['name', 'status']).where('tenant', '=', tenantId).execute();
+    const own = keys.find(({ status }) => (JSON.parse(status) as { ownerId?: string }).ownerId === target.id);
+    if (own === undefined) return;
+    throw new Fault('conflict', `The API key ${own.name} acts as the service account ${target.name}`, { hint: `cloud api-key revoke ${own.name}` });
+  };
+
   return {
     async status(rows, from) {
       const sql = from as unknown as Sql;
@@ -57,6 +65,7 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
         return row;
       },
       async delete(call) {
+        await refuseWithKeys(call);
         const row = await call.rows.delete(call.target);
         await call.systemClient(call.tenantId, { policy: policies }).policy.forget({ kind: 'service-account', id: row.id });
         await call.systemClient(INSTALLATION, { auth: auths }).auth.forgetUser({ userId: row.id, email: row.id });

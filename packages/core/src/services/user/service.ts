@@ -50,7 +50,7 @@ export const userService = service(users, (context) => ({
     async create(call) {
       const { password, ...rest } = call.input;
       if (password === undefined) return;
-      const { hash } = await call.client({ auth: auths }).auth.hash({ password });
+      const { hash } = await call.client({ auth: auths }).auth.hash({ email: rest.name, password });
       call.input = Object.assign({ ...rest }, { [HASH]: hash }) as typeof call.input;
     },
   },
