@@ -3,6 +3,7 @@ import { administersInstallation, BUILT_IN_ROLES, builtInPermissions, type Princ
 import { type Contract, permissionsOf } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import { Fault } from './errors.ts';
+import { nearest } from './near.ts';
 import { type CompiledPolicy, compilePolicy, matches, vocabularyOf } from './policy/index.ts';
 
 /** Permissions that a pattern with `*` and `?` stands for. */
@@ -42,6 +43,21 @@ export async function refuseToGive(call: Giving, roles: readonly string[], contr
     }
     refusePermissions(call, [...permissions, ...(await allowedTo(call, 'role', role, contracts))], `The role ${role}`);
   }
+}
+
+/** The roles that a caller gives, each once. Throws `invalid_input` for one that is not there, `forbidden` for one that holds more than the caller has. */
+export async function rolesToGive(call: Giving, roles: readonly string[], contracts: readonly Contract[]): Promise<string[]> {
+  const wanted = [...new Set(roles)];
+  const custom = await call.sql.selectFrom('r_role').select('name').where('tenant', '=', call.tenantId).execute();
+  const known = [...BUILT_IN_ROLES, ...custom.map(({ name }) => name)];
+  for (const [index, role] of wanted.entries()) {
+    if (known.includes(role)) continue;
+    const near = nearest(role, known);
+    const message = `there is no role ${JSON.stringify(role)}${near === undefined ? '' : `; did you mean ${near}?`}`;
+    throw new Fault('invalid_input', `roles.${index}: ${message}`, { details: [{ path: `roles.${index}`, message }], hint: 'cloud role list' });
+  }
+  await refuseToGive(call, wanted, contracts);
+  return wanted;
 }
 
 /** The same for what a service account may: whoever has its secret or a key of it is the account. */

@@ -1,10 +1,9 @@
 // Service accounts: principals of one tenant, for programs.
 import type { Kysely } from 'kysely';
-import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
+import { INSTALLATION } from '../../kernel/authorize.ts';
 import type { KernelTables } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
-import { nearest } from '../../kernel/near.ts';
-import { refuseToBecome, refuseToGive, refuseToShed, without } from '../../kernel/roles.ts';
+import { refuseToBecome, refuseToShed, rolesToGive, without } from '../../kernel/roles.ts';
 import { randomSecret, secretDigest } from '../../kernel/secret-text.ts';
 import { type Call, service } from '../../kernel/service.ts';
 import { auths } from '../auth/contract.ts';
@@ -14,19 +13,7 @@ import { serviceAccounts } from './contract.ts';
 type Sql = Kysely<KernelTables & { user_login: { user_id: string; at: number } }>;
 
 export const serviceAccountService = service(serviceAccounts, (context) => {
-  const check = async (call: Call<typeof serviceAccounts, unknown>, roles: readonly string[]): Promise<string[]> => {
-    const wanted = [...new Set(roles)];
-    const custom = await call.sql.selectFrom('r_role').select('name').where('tenant', '=', call.tenantId).execute();
-    const known = [...BUILT_IN_ROLES, ...custom.map(({ name }) => name)];
-    for (const [index, role] of wanted.entries()) {
-      if (known.includes(role)) continue;
-      const near = nearest(role, known);
-      const message = `there is no role ${JSON.stringify(role)}${near === undefined ? '' : `; did you mean ${near}?`}`;
-      throw new Fault('invalid_input', `roles.${index}: ${message}`, { details: [{ path: `roles.${index}`, message }], hint: 'cloud role list' });
-    }
-    await refuseToGive(call, wanted, context.contracts);
-    return wanted;
-  };
+  const check = (call: Call<typeof serviceAccounts, unknown>, roles: readonly string[]): Promise<string[]> => rolesToGive(call, roles, context.contracts);
   /** Those that it made itself name no service account, so nothing refers to it. */
   const refuseWithKeys = async ({ sql, tenantId, target }: Pick<Call<typeof serviceAccounts, unknown>, 'sql' | 'tenantId' | 'target'>): Promise<void> => {
     const keys = await sql.selectFrom('r_api_key').select(['name', 'status']).where('tenant', '=', tenantId).execute();

@@ -1,9 +1,8 @@
 // Members of a tenant: which users belong to it, and with which roles.
-import { BUILT_IN_ROLES, INSTALLATION } from '../../kernel/authorize.ts';
+import { INSTALLATION } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
-import { nearest } from '../../kernel/near.ts';
-import { keepAnAdministrator, refuseToGive, refuseToShed, without } from '../../kernel/roles.ts';
+import { keepAnAdministrator, refuseToShed, rolesToGive, without } from '../../kernel/roles.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { apiKeys } from '../api-key/contract.ts';
@@ -44,19 +43,7 @@ export const tenantMemberService = service(tenantMembers, (context) => {
   };
 
   /** Each must exist here, and nobody gives what they do not have. */
-  const check = async (call: MemberCall, roles: readonly string[]): Promise<string[]> => {
-    const wanted = [...new Set(roles)];
-    const custom = await call.sql.selectFrom('r_role').select('name').where('tenant', '=', call.tenantId).execute();
-    const known = [...BUILT_IN_ROLES, ...custom.map(({ name }) => name)];
-    for (const [index, role] of wanted.entries()) {
-      if (known.includes(role)) continue;
-      const near = nearest(role, known);
-      const message = `there is no role ${JSON.stringify(role)}${near === undefined ? '' : `; did you mean ${near}?`}`;
-      throw new Fault('invalid_input', `roles.${index}: ${message}`, { details: [{ path: `roles.${index}`, message }], hint: 'cloud role list' });
-    }
-    await refuseToGive(call, wanted, context.contracts);
-    return wanted;
-  };
+  const check = (call: MemberCall, roles: readonly string[]): Promise<string[]> => rolesToGive(call, roles, context.contracts);
 
   return {
     handlers: {
