@@ -41,6 +41,10 @@ export const inlineGrants = (principal: Principal, tenantId: string): Grants => 
   bounds: undefined,
 });
 
+/** Whether what is allowed may depend on which row it is done to. */
+export const rulesByTarget = (grants: Grants | undefined): grants is Grants =>
+  grants !== undefined && (grants.bounds !== undefined || grants.policies.length > 0);
+
 /** What a tenant that is being deleted takes no more; controllers go on, to take it down. */
 const beginsSomething = ({ kind, access }: Operation, principal: Principal): boolean =>
   kind !== 'read' && kind !== 'stream' && access === 'role' && principal.kind !== 'system';
@@ -125,9 +129,8 @@ export class Access {
     const grants = known ?? (await this.#grants(principal, frame.actingIn));
     frame.grants = grants;
     frame.administers = isAdministrator(principal) || grants.roles.includes('admin');
-    const looksAtTarget = grants.bounds !== undefined || grants.policies.length > 0;
     let target: Row | undefined;
-    if (looksAtTarget && operation.target && frame.bound.contract.resource.stored) {
+    if (rulesByTarget(grants) && operation.target && frame.bound.contract.resource.stored) {
       target = await this.#store.read(() => new Table(frame.bound.contract, frame.tenantId, from).find(frame.target as string));
     }
     await this.#permit(frame, grants, target);
@@ -138,11 +141,12 @@ export class Access {
     return principal.kept === true ? this.#directory.grants(principal, tenantId) : inlineGrants(principal, tenantId);
   }
 
-  /** In the transaction: the target may be another one by now, or have other labels. */
+  /** In the transaction, or before it is shown: the target may be another one by now, or have other labels. */
   async permitAgain(frame: Frame, target: Row | Fault | undefined): Promise<void> {
     const { grants, operation } = frame;
-    if (grants === undefined || target === undefined || target instanceof Fault || target.revision === frame.ruledOn) return;
-    if (operation.access === 'role' && (grants.bounds !== undefined || grants.policies.length > 0)) await this.#permit(frame, grants, target);
+    if (!rulesByTarget(grants) || target === undefined || target instanceof Fault) return;
+    if (target.id === frame.ruledOn?.id && target.revision === frame.ruledOn.revision) return;
+    if (operation.access === 'role') await this.#permit(frame, grants, target);
   }
 
   /** Throws `forbidden`. What decided is told to those who may read policies. */
@@ -170,7 +174,7 @@ export class Access {
       }),
     });
     frame.ruling = ruling;
-    frame.ruledOn = target?.revision;
+    frame.ruledOn = target;
     if (ruling.allowed) return;
     const open = await this.#mayReadPolicies(frame, grants);
     const fault = new Fault('forbidden', `${principal.name ?? principal.id} may not ${permission} here`, {

@@ -42,9 +42,9 @@ export interface Frame {
   source: string | undefined;
   /** An administrator of the tenant or of the installation. */
   administers: boolean;
-  /** What let it pass, the revision of the target that was looked at for that, and what to ask again should that have changed. */
+  /** What let it pass, the target as it was looked at for that, and what to ask again should that have changed. */
   ruling?: Ruling;
-  ruledOn?: number | undefined;
+  ruledOn?: Row | undefined;
   grants?: Grants;
   requestId: string;
   input: Record<string, unknown>;

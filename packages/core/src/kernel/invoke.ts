@@ -3,9 +3,9 @@
 //   8 stored answer again  9 target and references  10 precondition  11 handler  12 operation, audit, stored answer  13 commit, wake controllers
 // A refused attempt at a change is audited too. A service cannot forget a step, because it never takes one.
 import { randomUUID } from 'node:crypto';
-import { Access, inlineGrants } from './access.ts';
+import { Access, inlineGrants, rulesByTarget } from './access.ts';
 import { AuditLog } from './audit.ts';
-import { bareDirectory, type Directory, INSTALLATION, type Principal, rulingText, systemPrincipal } from './authorize.ts';
+import { bareDirectory, type Directory, INSTALLATION, isAdministrator, type Principal, rulingText, systemPrincipal } from './authorize.ts';
 import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf, spelt } from './bound.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
@@ -40,8 +40,11 @@ export interface KernelOptions {
   version: string;
 }
 
-/** Rows in the answers that one service keeps; a page has at most 1,000. */
+/** Rows in the answers that one service keeps; a page has at most 1,000, and one without any counts as one. */
 const MOST_ROWS = 5_000;
+/** Characters of a question whose answer is kept. Whoever asks longer ones asks seldom, or wants to fill the memory. */
+const LONGEST_QUESTION = 512;
+
 export class Kernel implements Core {
   readonly installation: string;
   readonly version: string;
@@ -177,7 +180,11 @@ export class Kernel implements Core {
   }
 
   async check(invocation: Invocation): Promise<void> {
-    await this.#frame(invocation, false, invocation.requestId ?? randomUUID());
+    const { principal } = await this.#frame(invocation, false, invocation.requestId ?? randomUUID());
+    // What an administrator opened goes on showing what only administrators see, although anybody might open the like.
+    if (invocation.principal !== undefined && isAdministrator(invocation.principal) && !isAdministrator(principal)) {
+      throw new Fault('forbidden', `${principal.name ?? principal.id} is no administrator of the installation any more`);
+    }
   }
 
   async invoke(invocation: Invocation): Promise<Answer> {
@@ -290,11 +297,18 @@ export class Kernel implements Core {
     const table = new Table(bound.contract, tenantId, this.#store.db);
     if (custom === undefined && operation.standard === 'get') {
       const target = frame.target as string;
-      return this.#remembered(frame, target, async () => this.#answer(bound, await this.#store.read(() => table.get(target))));
+      const look = async () => {
+        const row = await this.#store.read(() => table.get(target));
+        await this.#access.permitAgain(frame, row);
+        return this.#answer(bound, row);
+      };
+      // A ruling about one row must not show what has its name by now, or has become of it.
+      return rulesByTarget(frame.grants) ? look() : this.#remembered(frame, target, look);
     }
     if (custom === undefined && operation.standard === 'list') return this.#remembered(frame, JSON.stringify(frame.input), () => this.#list(frame, table));
     if (custom === undefined) throw new Error(`${bound.contract.resource.name}.${name} has no handler`);
     const target = await this.#store.read(() => this.#target(frame, table));
+    await this.#access.permitAgain(frame, target);
     const refs = await this.#resolve(frame, this.#store.db);
     const value = await custom(this.#call(frame, undefined, target, refs));
     return this.#answer(bound, value);
@@ -303,12 +317,13 @@ export class Kernel implements Core {
   /** The answer given before, while no row of the tenant's has changed since; else a new one. */
   async #remembered({ bound, operation, tenantId }: Frame, question: string, ask: () => Promise<Answer>): Promise<Answer> {
     if (bound.service.status !== undefined) return ask(); // counted when it is shown: no row tells that it changed
+    if (question.length > LONGEST_QUESTION) return ask();
     const version = this.#store.version(bound.contract.resource.name, tenantId);
     const key = `${tenantId} ${operation.standard} ${question}`;
     const known = bound.answers.get(key);
     if (known !== undefined && known.version === version) return known.answer;
     const answer = await ask();
-    const rows = (answer.value as { items?: unknown[] }).items?.length ?? 1;
+    const rows = Math.max(1, (answer.value as { items?: unknown[] }).items?.length ?? 1);
     if (known !== undefined && bound.answers.delete(key)) bound.keptRows -= known.rows;
     for (const [oldest, entry] of bound.answers) {
       if (bound.keptRows + rows <= MOST_ROWS) break;
@@ -515,7 +530,7 @@ export class Kernel implements Core {
         clientOf(
           contracts,
           unit === undefined
-            ? this.#transport((request) => ({ ...invocationOf(request, principal, 'internal'), tenant: actingIn || undefined }))
+            ? this.#transport((request) => ({ ...invocationOf(request, principal, frame.source ?? 'internal'), tenant: actingIn || undefined }))
             : this.#nested(unit, frame),
         ),
       systemClient: (inTenant, contracts) => {
