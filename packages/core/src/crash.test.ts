@@ -166,7 +166,7 @@ test('killed at any step, it comes back whole', { timeout: 120_000 }, async () =
   let interrupted = 0;
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.record({ requests: fc.array(fc.record({ asked: request, turns: fc.nat(150) }), { minLength: 5, maxLength: 25 }), turns: fc.nat(120) }), {
+      fc.array(fc.record({ requests: fc.array(fc.record({ asked: request, turns: fc.nat(300) }), { minLength: 5, maxLength: 25 }), turns: fc.nat(240) }), {
         minLength: 2,
         maxLength: 5,
       }),
