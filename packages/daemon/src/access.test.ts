@@ -435,6 +435,9 @@ describe('where a request comes from', () => {
     ['2001:DB8::1', '2001:db8:0:0::/64'],
     ['::1', '0:0:0:0::/64'],
     ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
+    // As a listener on `::` sees IPv4.
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
   ])('is counted for %s as %s', (source, key) => {
     expect(limitKeyOf(source)).toBe(key);
   });

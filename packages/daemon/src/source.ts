@@ -59,7 +59,8 @@ function addTo(list: BlockList, text: string): void {
 }
 
 /** What limits count by: an IPv4 address, or the /64 that one customer has of IPv6. */
-export function limitKeyOf(source: string): string {
+export function limitKeyOf(address: string): string {
+  const source = plain(address);
   if (isIP(source) !== 6) return source;
   const [head = '', tail] = source.split('::');
   const groups = head === '' ? [] : head.split(':');
