@@ -175,3 +175,13 @@ describe('calls', () => {
     expect(heard[0]).toMatch(/^GET \/v1\/images\/ghcr\.io%2Facme%2Fapp%3A1%20x HTTP\/1\.1\r\n/);
   });
 });
+
+it('sends no header that would be two', async () => {
+  answer = (client) => client.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}');
+  const ask = { method: 'GET', path: '/v1/vpcs', headers: { authorization: 'Bearer planted\r\nx-tenant: other' } };
+  const refused = await request({ socket }, ask).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: 'invalid_input', message: expect.stringContaining('authorization') });
+  expect(String(refused)).not.toContain('planted');
+  await expect(events({ socket }, ask, faultFrom).next()).rejects.toMatchObject({ code: 'invalid_input' });
+  expect(heard).toEqual([]);
+});

@@ -152,6 +152,10 @@ export const LOOPBACK = /^(?:localhost|127\.[\d.]+|::1)$/;
 
 export const describeEndpoint = (endpoint: Endpoint): string => ('socket' in endpoint ? endpoint.socket : endpoint.url);
 
+/** What must not stand in a header: from a line end on it would be another header, or another request. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const BREAKS = /[\u0000-\u0008\u000a-\u001f\u007f]/;
+
 /** A connection that never came about, in words. */
 export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): Fault {
   const where = describeEndpoint(endpoint);
@@ -263,8 +267,16 @@ function open(endpoint: Endpoint, ask: Ask, sink: Sink, done: (error?: unknown) 
   return socket;
 }
 
+/** Throws `invalid_input`, and says which header without its value, which may be a secret. */
+function checkHeaders({ headers = {} }: Ask): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (BREAKS.test(value)) throw new Fault('invalid_input', `What is to be sent as ${name} has a line end or another control character in it`);
+  }
+}
+
 export function request(endpoint: Endpoint, ask: Ask): Promise<Answer & { body: string }> {
   return new Promise((resolve, reject) => {
+    checkHeaders(ask);
     let answer: Answer = { status: 0, headers: new Map() };
     const parts: Buffer[] = [];
     open(
@@ -289,6 +301,7 @@ export interface ServerEvent {
 
 /** Server-sent events until the other side ends or the signal aborts. An answer other than 200 is handed to `refused`. */
 export async function* events(endpoint: Endpoint, ask: Ask, refused: (answer: Answer & { body: string }) => Error): AsyncGenerator<ServerEvent> {
+  checkHeaders(ask);
   const queue: Buffer[] = [];
   let status = 0;
   let answer: Answer | undefined;

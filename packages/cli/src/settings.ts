@@ -88,7 +88,7 @@ export function settingsOf(words: Words | undefined, { newContext = false } = {}
     quiet: words !== undefined && isSet(words, 'quiet'),
     verbose: words !== undefined && isSet(words, 'verbose'),
     dataDir,
-    ...whereFrom(value('socket'), value('url'), value('data-dir'), value('token'), dataDir, chosen),
+    ...whereFrom(value('socket'), value('url'), value('data-dir'), value('token'), dataDir, chosen, config.url),
     context: chosen.name,
   };
 }
@@ -122,6 +122,7 @@ function whereFrom(
   token: Found | undefined,
   dataDir: string,
   chosen: Chosen,
+  configured: string | undefined,
 ): { endpoint: Endpoint; proof: Proof | undefined } {
   const order = orderWith(chosen);
   const rank = (found: Found | undefined): number => (found === undefined ? order.length : order.indexOf(found.source));
@@ -129,10 +130,15 @@ function whereFrom(
   const inDirectory = given?.source === 'context' && rank(given) < Math.min(rank(socket), rank(url));
   const byUrl = !inDirectory && url !== undefined && rank(url) <= rank(socket);
   const endpoint = byUrl ? endpointOfUrl(url.value) : { socket: inDirectory || socket === undefined ? socketPathOf(dataDir) : socket.value };
-  return { endpoint, proof: proofFrom(token, chosen, byUrl) };
+  const beside = byUrl && (configured === undefined || isSame(endpoint, endpointOfUrl(configured)));
+  return { endpoint, proof: proofFrom(token, chosen, beside) };
 }
 
-function proofFrom(token: Found | undefined, chosen: Chosen, byUrl: boolean): Proof | undefined {
+const isSame = (one: Endpoint, other: Endpoint): boolean =>
+  'url' in one && 'url' in other ? one.url === other.url : 'socket' in one && 'socket' in other && one.socket === other.socket;
+
+/** `beside`: the endpoint is the address that the configuration has, or it has none. */
+function proofFrom(token: Found | undefined, chosen: Chosen, beside: boolean): Proof | undefined {
   const key = process.env[API_KEY_VARIABLE] || undefined;
   const inContext = chosen.context === undefined ? undefined : { context: chosen.name };
   if (inContext !== undefined && chosen.source === 'flag') return inContext;
@@ -141,8 +147,8 @@ function proofFrom(token: Found | undefined, chosen: Chosen, byUrl: boolean): Pr
   if (token?.source === 'environment') return { token: token.value };
   if (key !== undefined) return { token: key };
   if (inContext !== undefined) return inContext;
-  // The configuration's token is for its url; over the socket nobody needs one.
-  return token !== undefined && byUrl ? { token: token.value } : undefined;
+  // The configuration's token is for its url, and goes nowhere else; over the socket nobody needs one.
+  return token !== undefined && beside ? { token: token.value } : undefined;
 }
 
 export function endpointOfUrl(text: string): Endpoint {
