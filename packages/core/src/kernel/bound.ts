@@ -92,6 +92,12 @@ export async function freshViews(bound: Bound, rows: readonly Row[], from: Tx | 
 export const freshView = async (bound: Bound, row: Row, from: Tx | Db): Promise<Record<string, unknown>> =>
   (await freshViews(bound, [row], from))[0] as Record<string, unknown>;
 
+/** Nothing has a longer name. Policies are matched against it, so a longer one would cost everybody time. */
+const LONGEST_TARGET = 1024;
+
 /** The one spelling of a target that may be written in several. */
-export const spelt = ({ service }: Bound, target: string | undefined): string | undefined =>
-  target === undefined ? undefined : (service.spelling?.(target) ?? target);
+export function spelt({ service }: Bound, target: string | undefined): string | undefined {
+  if (target === undefined) return undefined;
+  if (target.length > LONGEST_TARGET) throw new Fault('invalid_input', `A name or id has at most ${LONGEST_TARGET} characters`);
+  return service.spelling?.(target) ?? target;
+}

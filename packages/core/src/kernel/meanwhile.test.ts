@@ -77,3 +77,10 @@ test('a read that was allowed does not show what took the name meanwhile', async
   }) as typeof read;
   expect(await faultOf(ann.secret.get('s'))).toMatchObject({ code: 'forbidden' });
 });
+
+test('a name that nothing can have is refused before anything is asked about it', async () => {
+  const { b, ann } = await team();
+  await using _ = b;
+  const long = 'a'.repeat(100_000);
+  expect(await faultOf(ann.secret.value(long))).toMatchObject({ code: 'invalid_input' });
+});
