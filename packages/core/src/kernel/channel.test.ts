@@ -72,8 +72,8 @@ test('one whose opening cannot be audited is closed again', async () => {
   const { b, end } = await open(() => undefined);
   await using _ = b;
   await fillDisk(b.db, false);
-  for (let tries = 0; tries < 200 && end.state.closed === 0; tries++)
-    await b.core.channel({ ...openIt, target: 'x'.repeat(2000), principal: localAdministrator }).catch(() => undefined);
+  for (let tries = 0; tries < 800 && end.state.closed === 0; tries++)
+    await b.core.channel({ ...openIt, target: 'x'.repeat(1000), principal: localAdministrator }).catch(() => undefined);
   expect(end.state.closed).toBeGreaterThan(0);
   await fillDisk(b.db, true);
 });
