@@ -1,6 +1,6 @@
 // What every command stands on: the two outputs, the exit codes, and how an error is told.
 import { ERRORS, Fault, type FaultBody, type FieldProblem } from '@thecloud/core/contracts';
-import { printable } from './print/printable.ts';
+import { printable, structuredText } from './print/printable.ts';
 import type { Command } from './table.ts';
 
 /** Exit codes; those of errors come from the error table. Nothing else in the CLI knows a number. */
@@ -66,12 +66,12 @@ export interface Telling {
 export function tell(error: unknown, { command, json }: Telling): number {
   if (error instanceof Exit) return error.code;
   if (error instanceof OperationFailed) {
-    if (json) err(`${JSON.stringify({ error: error.body }, undefined, 2)}\n`);
+    if (json) err(structuredText(`${JSON.stringify({ error: error.body }, undefined, 2)}\n`));
     else printError(error.message, error.body.hint);
     return EXIT.failed;
   }
   if (error instanceof Fault) {
-    if (json) err(`${JSON.stringify({ error: error }, undefined, 2)}\n`);
+    if (json) err(structuredText(`${JSON.stringify({ error: error }, undefined, 2)}\n`));
     else {
       printError(sentence(error, command), error.hint ?? hintFor(error, command));
       if (error.code === 'internal' && error.requestId !== undefined)

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Fault, FILES } from '@thecloud/core/contracts';
+import { printable } from './print/printable.ts';
 import { Remote } from './remote.ts';
 import type { Settings } from './settings.ts';
 import { commandOf, type OperationSpec } from './table.ts';
@@ -127,18 +128,18 @@ const LEVELS: Readonly<Record<number, string>> = { 10: 'trace', 20: 'debug', 30:
 
 /** A line of the log as people read it; what is not a log line stays as it is. */
 export function logLine(line: string): string {
-  if (!line.startsWith('{')) return line;
+  if (!line.startsWith('{')) return printable(line);
   let entry: Record<string, unknown>;
   try {
     entry = JSON.parse(line) as Record<string, unknown>;
   } catch {
-    return line; // cut off in the middle by a crash: shown as it is
+    return printable(line); // cut off in the middle by a crash: shown as it is
   }
   const { time, level, msg, pid: _pid, hostname: _host, name: _name, v: _v, err, ...rest } = entry;
   const when = typeof time === 'number' ? new Date(time).toISOString() : String(time ?? '');
   const facts = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const error = err as { message?: string; stack?: string } | undefined;
-  return [
+  const text = [
     when,
     (LEVELS[Number(level)] ?? String(level ?? '')).padEnd(5),
     String(msg ?? ''),
@@ -147,4 +148,5 @@ export function logLine(line: string): string {
   ]
     .join(' ')
     .trimEnd();
+  return printable(text);
 }

@@ -2,6 +2,7 @@
 // what changed is printed.
 import { EXIT, Exit, out } from './base.ts';
 import { columnsFor, listText, nameOf, printOne, structured, styleNow, terminalWidth } from './print/index.ts';
+import { structuredText } from './print/printable.ts';
 import { card, table } from './print/table.ts';
 import { cut } from './print/width.ts';
 import type { Remote } from './remote.ts';
@@ -55,7 +56,7 @@ export async function watch(words: Words, remote: Remote, target: string | undef
         const text = JSON.stringify(row);
         if (shown.get(id) === text) continue;
         shown.set(id, text);
-        if (output === 'json') out(`${text}\n`);
+        if (output === 'json') out(structuredText(`${text}\n`));
         else if (output === 'yaml') out(`---\n${await structured(row, 'yaml')}`);
         else if (output === 'name') out(`${nameOf(row)}\n`);
         else if (operation.form === 'items') {
@@ -72,7 +73,7 @@ export async function watch(words: Words, remote: Remote, target: string | undef
         if (now.has(id)) continue;
         const gone = JSON.parse(shown.get(id) as string) as Row;
         shown.delete(id);
-        if (output === 'json') out(`${JSON.stringify({ ...gone, state: 'deleted' })}\n`);
+        if (output === 'json') out(structuredText(`${JSON.stringify({ ...gone, state: 'deleted' })}\n`));
         else if (output !== 'name') out(`${nameOf(gone)}   deleted\n`);
       }
     }
@@ -149,7 +150,7 @@ export async function follow(words: Words, remote: Remote, target: string | unde
   const widths: number[] = [];
   let header = true;
   for await (const item of remote.stream(operation, { target, input, signal })) {
-    if (output === 'json') out(`${JSON.stringify(item)}\n`);
+    if (output === 'json') out(structuredText(`${JSON.stringify(item)}\n`));
     else if (output === 'yaml') out(`---\n${await structured(item, 'yaml')}`);
     else if (columns === undefined || output === 'name') await printOne(viewOf(operation), item, output);
     else {

@@ -3,6 +3,7 @@ import { out } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { cell, type Style } from '../print/cells.ts';
 import { structured, styleNow, terminalWidth } from '../print/index.ts';
+import { structuredText } from '../print/printable.ts';
 import { cut, pad } from '../print/width.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
@@ -30,7 +31,7 @@ export async function run(words: Words): Promise<number> {
   const resume = (last: unknown) => ({ ...input, since: (last as EventView).id });
   for await (const item of remote.stream(words.command.operation as OperationSpec, { input, signal, resume })) {
     const event = item as EventView;
-    if (output === 'json') out(`${JSON.stringify(event)}\n`);
+    if (output === 'json') out(structuredText(`${JSON.stringify(event)}\n`));
     else if (output === 'yaml') out(`---\n${await structured(event, 'yaml')}`);
     else if (output === 'name') out(`${event.name}\n`);
     else out(`${line(event, output === 'wide', style)}\n`);

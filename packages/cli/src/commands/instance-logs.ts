@@ -1,6 +1,7 @@
 // `cloud instance logs`: what was written to standard output and standard error, each to its own here.
 import { out } from '../base.ts';
 import { inputOf } from '../input.ts';
+import { structuredText } from '../print/printable.ts';
 import { Remote } from '../remote.ts';
 import { settingsOf } from '../settings.ts';
 import type { OperationSpec } from '../table.ts';
@@ -35,7 +36,7 @@ export async function run(words: Words): Promise<number> {
     seen = undefined;
     if (again) continue;
     if (remote.settings.output === 'json') {
-      out(`${JSON.stringify(entry)}\n`);
+      out(structuredText(`${JSON.stringify(entry)}\n`));
       continue;
     }
     const line = `${isSet(words, 'timestamps') ? `${entry.time} ` : ''}${entry.text.replace(/\n$/, '')}\n`;

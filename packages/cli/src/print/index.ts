@@ -4,7 +4,7 @@ import { colours, err, out, usage } from '../base.ts';
 import type { Output } from '../common-flags.ts';
 import type { Column, GroupTable } from '../table.ts';
 import type { Style } from './cells.ts';
-import { printable } from './printable.ts';
+import { printable, structuredText } from './printable.ts';
 import { card, table } from './table.ts';
 
 type Row = Record<string, unknown>;
@@ -13,9 +13,9 @@ export const styleNow = (): Style => ({ colour: colours(process.stdout), now: Da
 export const terminalWidth = (): number | undefined => (process.stdout.isTTY ? process.stdout.columns || 80 : undefined);
 
 export async function structured(value: unknown, output: 'json' | 'yaml'): Promise<string> {
-  if (output === 'json') return `${JSON.stringify(value, undefined, 2)}\n`;
+  if (output === 'json') return structuredText(`${JSON.stringify(value, undefined, 2)}\n`);
   const { stringify } = await import('yaml');
-  return stringify(value, { lineWidth: 0 });
+  return structuredText(stringify(value, { lineWidth: 0 }));
 }
 
 /** Operations and events carry the name of what they are about; they themselves are known by their id. */

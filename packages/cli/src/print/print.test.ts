@@ -2,7 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Column } from '../table.ts';
+import { logLine } from '../daemon-files.ts';
 import { age, bytes, cell, portText, type Style } from './cells.ts';
+import { structured } from './index.ts';
 import { card, table } from './table.ts';
 import { cut, pad, width } from './width.ts';
 
@@ -151,4 +153,20 @@ describe('cards', () => {
   it('put one value of a list on a line', () => {
     expect(card([column('labels', 'labels')], { labels: { a: '1', b: '2' } }, style, false)).toBe('labels:  a=1\n         b=2\n');
   });
+});
+
+it('writes nothing that a terminal would obey, in any form', async () => {
+  const planted = 'a\u001b[2Jb\u009b2Jc\u007f';
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  const control = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+  const json = await structured({ [planted]: [planted] }, 'json');
+  expect(json).not.toMatch(control);
+  expect(JSON.parse(json)).toEqual({ [planted]: [planted] });
+  const yaml = await structured({ name: planted }, 'yaml');
+  expect(yaml).not.toMatch(control);
+  const { parse } = await import('yaml');
+  expect(parse(yaml)).toEqual({ name: planted });
+  for (const line of [JSON.stringify({ time: 0, level: 30, msg: planted, fact: planted, err: { stack: planted } }), planted, `{${planted}`]) {
+    expect(logLine(line)).not.toMatch(control);
+  }
 });
