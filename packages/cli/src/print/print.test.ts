@@ -1,8 +1,8 @@
 // Tables and values as people see them.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Column } from '../table.ts';
 import { logLine } from '../daemon-files.ts';
+import type { Column } from '../table.ts';
 import { age, bytes, cell, portText, type Style } from './cells.ts';
 import { structured } from './index.ts';
 import { card, table } from './table.ts';
