@@ -6,11 +6,18 @@ import { MemoryCompute } from './compute.ts';
 import type { Faults } from './faults.ts';
 import { MemoryImage } from './image.ts';
 import { MemoryNetwork } from './network.ts';
+import { MemoryObjectStore } from './object-store.ts';
 import { MemoryVolume } from './volume.ts';
 import { MemoryWorld } from './world.ts';
 
 export interface MemoryDriverSet extends DriverSet {
-  readonly drivers: Readonly<{ compute: MemoryCompute; network: MemoryNetwork; volume: MemoryVolume; image: MemoryImage }>;
+  readonly drivers: Readonly<{
+    compute: MemoryCompute;
+    network: MemoryNetwork;
+    volume: MemoryVolume;
+    image: MemoryImage;
+    'object-store': MemoryObjectStore;
+  }>;
   /** Trouble on demand. */
   readonly faults: Faults;
   /** What the backend really holds, for tests that look or act behind the drivers' back. */
@@ -21,7 +28,13 @@ export function memoryDrivers(options: { clock?: Clock } = {}): MemoryDriverSet 
   const world = new MemoryWorld(options.clock);
   return {
     name: 'memory',
-    drivers: { compute: new MemoryCompute(world), network: new MemoryNetwork(world), volume: new MemoryVolume(world), image: new MemoryImage(world) },
+    drivers: {
+      compute: new MemoryCompute(world),
+      network: new MemoryNetwork(world),
+      volume: new MemoryVolume(world),
+      image: new MemoryImage(world),
+      'object-store': new MemoryObjectStore(world),
+    },
     faults: world.faults,
     world,
     close: async () => {},
