@@ -22,6 +22,7 @@ export { type Clock, ManualClock, systemClock } from './kernel/clock.ts';
 export type { Answer, Core, Invocation } from './kernel/core.ts';
 export type { DriverSet } from './kernel/driver.ts';
 export { DriverError, ERRORS, type ErrorCode, Fault, type FaultBody } from './kernel/errors.ts';
+export type { ListenAt, Listening } from './kernel/listener.ts';
 export { type Log, silent } from './kernel/log.ts';
 export { type MasterKeySource, masterKeySource, nextMasterKeySource, type OutsideSource } from './kernel/master-key.ts';
 
@@ -118,6 +119,8 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
       invoke: (invocation) => kernel.invoke(invocation),
       stream: (invocation) => kernel.stream(invocation),
       channel: (invocation) => kernel.channel(invocation),
+      listeners: kernel.listeners,
+      listen: (name, at) => kernel.listen(name, at),
       metrics: () => kernel.metrics(),
       close: () => {
         closed ??= (async () => {

@@ -408,9 +408,9 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const hintOf = (error: unknown): { hint?: string } => (error instanceof DriverError && error.hint !== undefined ? { hint: error.hint } : {});
 
 function kindOf(error: unknown): 'bad_spec' | 'busy' | 'unavailable' | 'failed' | 'bug' {
-  if (error instanceof DriverError) return error.code;
+  if (error instanceof DriverError) return error.code === 'full' ? 'unavailable' : error.code;
   if (error instanceof Fault) {
-    if (error.code === 'unavailable' || error.code === 'timeout') return 'unavailable';
+    if (error.code === 'unavailable' || error.code === 'insufficient_storage' || error.code === 'timeout') return 'unavailable';
     if (error.code === 'stale') return 'busy';
     return 'failed';
   }

@@ -1,6 +1,7 @@
 // What the transports see of the cloud: one way in for each kind of operation, and its end of life.
 import type { Principal } from './authorize.ts';
 import type { Channel } from './channel.ts';
+import type { ListenAt, Listening } from './listener.ts';
 
 export interface Invocation {
   /** Resource name: `ssh-key`. */
@@ -49,6 +50,10 @@ export interface Core {
   channel(invocation: Invocation): Promise<Channel>;
   /** For `/metrics`: totals since start, by service, operation and outcome (`ok` or the error code). */
   metrics(): { calls: { service: string; operation: string; outcome: string; count: number; seconds: number }[]; queued: Record<string, number> };
+  /** Data planes that services offer: `s3`. */
+  readonly listeners: readonly { readonly name: string; readonly defaultPort: number }[];
+  /** Opens one. `conflict` when it is open or the address is taken. It ends with the core. */
+  listen(name: string, at: ListenAt): Promise<Listening>;
   /** Stops controllers at a safe point, ends streams, closes the database and gives the data directory free. Twice is once. */
   close(): Promise<void>;
 }

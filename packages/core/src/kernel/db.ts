@@ -147,7 +147,7 @@ export function databaseFault(error: unknown, where = 'the database'): Fault | u
   if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return undefined;
   const options = { cause: error };
   if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_WRITE' || code === 'SQLITE_IOERR_SHMSIZE') {
-    return new Fault('unavailable', 'The disk that holds the data directory is full; nothing was changed', {
+    return new Fault('insufficient_storage', 'The disk that holds the data directory is full; nothing was changed', {
       ...options,
       hint: 'df -h  # free some space, then try again',
     });

@@ -13,6 +13,7 @@ export const ERRORS = {
   rate_limited: { status: 429, exit: 6, retry: true, meaning: 'Too many calls; slow down' },
   unsupported: { status: 501, exit: 7, retry: false, meaning: 'The driver in use cannot do this' },
   unavailable: { status: 503, exit: 8, retry: true, meaning: 'The daemon, or the backend it needs, cannot be reached' },
+  insufficient_storage: { status: 507, exit: 8, retry: true, meaning: 'The disk is full; nothing was changed' },
   timeout: { status: 504, exit: 9, retry: true, meaning: 'Waiting ran out; the operation itself goes on' },
   internal: { status: 500, exit: 70, retry: false, meaning: 'A bug; the text stands in the daemon log under the request id' },
 } as const satisfies Record<string, { status: number; exit: number; retry: boolean; meaning: string }>;
@@ -78,11 +79,11 @@ export class Fault extends Error {
 }
 
 /**
- * What a backend answered, in the four words a controller can act on:
+ * What a backend answered, in the five words a controller can act on:
  * `bad_spec` will fail again until the spec changes, `busy` and `unavailable` are worth another try,
- * `failed` is worth a few tries.
+ * `full` (the disk is) when there is space again, `failed` is worth a few tries.
  */
-export type DriverErrorCode = 'bad_spec' | 'busy' | 'unavailable' | 'failed';
+export type DriverErrorCode = 'bad_spec' | 'busy' | 'unavailable' | 'full' | 'failed';
 
 export class DriverError extends Error {
   readonly code: DriverErrorCode;

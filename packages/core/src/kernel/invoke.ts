@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { Access, inlineGrants, rulesByTarget } from './access.ts';
 import { AuditLog } from './audit.ts';
-import { bareDirectory, type Directory, INSTALLATION, isAdministrator, type Principal, rulingText, systemPrincipal } from './authorize.ts';
+import { bareDirectory, type Directory, INSTALLATION, isAdministrator, localAdministrator, type Principal, rulingText, systemPrincipal } from './authorize.ts';
 import { type Bound, type Frame, findOperation, freshView, freshViews, isRow, ownerOf, spelt } from './bound.ts';
 import type { Channel } from './channel.ts';
 import { type Client, clientOf, type Request, type Transport } from './client.ts';
@@ -15,9 +15,11 @@ import { Loop } from './controller.ts';
 import type { Answer, Core, Invocation } from './core.ts';
 import type { Driver } from './driver.ts';
 import { Fault } from './errors.ts';
+import { GroupCommit } from './group.ts';
 import { pruneForever } from './history.ts';
 import { hashFor, type IdempotencyKey, resealAnswers, storeAnswer, storedAnswer } from './idempotency.ts';
 import type { Keyring } from './keyring.ts';
+import { type ListenAt, Listeners, type Listening } from './listener.ts';
 import type { Log } from './log.ts';
 import type { OutsideSource } from './master-key.ts';
 import { Outcomes } from './outcome.ts';
@@ -57,6 +59,8 @@ export class Kernel implements Core {
   readonly #outcomes: Outcomes;
   readonly #directory: Directory;
   readonly #access: Access;
+  readonly #group: GroupCommit;
+  readonly #listeners = new Listeners();
   #inFlight = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -67,6 +71,7 @@ export class Kernel implements Core {
     this.installation = options.installation;
     this.version = options.version;
     this.dataDir = options.dataDir;
+    this.#group = new GroupCommit(options.store);
     this.#audit = new AuditLog(options.store, options.keyring);
     this.#outcomes = new Outcomes({
       audit: this.#audit,
@@ -89,7 +94,7 @@ export class Kernel implements Core {
       keyring: options.keyring,
       audit: this.#audit,
       rotateMasterKey: () => this.rotateMasterKey(),
-      principal: (nameOrId) => this.#directory.find(nameOrId),
+      principal: async (nameOrId) => (nameOrId === localAdministrator.id ? localAdministrator : this.#directory.find(nameOrId)),
       access: { rule: (principal, tenantId, question) => this.#access.rule(principal, tenantId, question) },
       drivers: options.drivers,
       driver: (port) => {
@@ -98,6 +103,13 @@ export class Kernel implements Core {
         return driver as never;
       },
       client: (tenantId, contracts) => this.clientFor(systemPrincipal(tenantId), contracts),
+      clientFor: ({ principal, tenantId, source, requestId }, contracts) =>
+        clientOf(
+          contracts,
+          this.#transport((request) => ({ ...invocationOf(request, principal, source), tenant: tenantId, requestId })),
+        ),
+      submit: (by, work) => this.#group.submit(by, work),
+      listening: (name) => this.#listeners.at(name),
       db: options.store.db,
       onCommit: (listener) => options.store.onCommit(listener),
     };
@@ -105,6 +117,7 @@ export class Kernel implements Core {
     for (const definition of options.definitions) {
       const { contract } = definition;
       const service = definition.make(context);
+      if (service.listener !== undefined) this.#listeners.add(service.listener);
       directory ??= service.directory;
       const operations = new Map(Object.entries(contract.operations).map(([name, operation]) => [name, { operation, refs: refFields(operation) }]));
       const loop =
@@ -142,7 +155,10 @@ export class Kernel implements Core {
 
   /** Starts the controllers and the hourly clean-up. */
   async start(): Promise<void> {
-    for (const { loop } of this.#bound.values()) await loop?.start();
+    for (const { loop, service } of this.#bound.values()) {
+      await loop?.start();
+      await service.start?.();
+    }
     const { clock, log } = this.#options;
     void pruneForever({ store: this.#store, clock, log, bound: this.#bound, audit: this.#audit, signal: this.#stop.signal });
   }
@@ -199,6 +215,14 @@ export class Kernel implements Core {
     return (await this.#open(invocation, 'channel', false)) as Channel;
   }
 
+  get listeners(): readonly { name: string; defaultPort: number }[] {
+    return this.#listeners.names;
+  }
+
+  listen(name: string, at: ListenAt): Promise<Listening> {
+    return this.#listeners.listen(name, at);
+  }
+
   metrics(): ReturnType<Core['metrics']> {
     const queued: Record<string, number> = {};
     for (const [name, { loop }] of this.#bound) if (loop !== undefined) queued[name] = loop.queued;
@@ -208,6 +232,7 @@ export class Kernel implements Core {
   close(): Promise<void> {
     this.#closed ??= (async () => {
       this.#stop.abort(new Fault('unavailable', 'The daemon is stopping', { hint: 'cloud daemon start' }));
+      await this.#listeners.close();
       await Promise.all([...this.#bound.values()].map(async ({ loop }) => loop?.close()));
       if (this.#inFlight > 0) {
         await new Promise<void>((resolve) => {
@@ -217,6 +242,7 @@ export class Kernel implements Core {
       for (const [name, { service }] of this.#bound) {
         await service.close?.().catch((error: unknown) => this.#options.log.error({ service: name, error: String(error) }, 'could not end in order'));
       }
+      await this.#group.close();
       await this.#outcomes.close();
     })();
     return this.#closed;

@@ -60,7 +60,7 @@ export class Outcomes {
   #translate(error: unknown, invocation: Invocation, requestId: string): Fault {
     if (error instanceof Fault) return error;
     if (error instanceof DriverError) {
-      const code = { bad_spec: 'conflict', busy: 'conflict', unavailable: 'unavailable', failed: 'unavailable' } as const;
+      const code = { bad_spec: 'conflict', busy: 'conflict', unavailable: 'unavailable', full: 'insufficient_storage', failed: 'unavailable' } as const;
       return new Fault(code[error.code], error.message, { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) });
     }
     const database = databaseFault(error);

@@ -8,10 +8,12 @@ import type { Clock } from './clock.ts';
 import type { Contract, Contracts, Operation, RefIds, Shape } from './contract.ts';
 import type { Db, Tx } from './db.ts';
 import type { Driver, Found, Port } from './driver.ts';
+import type { SubmittedBy } from './group.ts';
 import type { Keyring, Reseal } from './keyring.ts';
+import type { Listener, Listening } from './listener.ts';
 import type { Log } from './log.ts';
 import type { Migration } from './migrate.ts';
-import type { Committed } from './store.ts';
+import type { Committed, Unit } from './store.ts';
 import type { Draft, Page, Row } from './table.ts';
 
 type Values<S extends Shape> = { [K in keyof S as undefined extends z.output<S[K]> ? never : K]: z.output<S[K]> } & {
@@ -213,12 +215,18 @@ export interface ServiceContext {
   readonly audit: Pick<AuditLog, 'note' | 'verify' | 'retentionDays' | 'keepFor'>;
   /** Has every service seal its own anew, in a transaction that this begins. As `Keyring.rotate` without `next`. */
   rotateMasterKey(): Promise<{ from: string; to: string }>;
-  /** Throws `invalid_input` for a permission that no contract has. */
-  /** A user, service account or API key by id, as the directory knows it. */
+  /** A user, service account or API key by id, as the directory knows it; `local` is the local administrator. */
   principal(nameOrId: string): Promise<Principal | undefined>;
+  /** Throws `invalid_input` for a permission that no contract has. */
   readonly access: { rule(principal: Principal, tenantId: string, question: AccessQuestion): Promise<AccessAnswer> };
   /** Calls as the system in a tenant, each in a transaction of its own. */
   client<C extends Contracts>(tenantId: string, contracts: C): Client<C>;
+  /** Calls as somebody whom a data plane has authenticated: the same way in as over any transport. */
+  clientFor<C extends Contracts>(caller: { principal: Principal; tenantId: string; source: string; requestId?: string | undefined }, contracts: C): Client<C>;
+  /** A small change of tables of the service's own, for data planes: made together with others, and lasting when it resolves (`GroupCommit`). */
+  submit<T>(by: SubmittedBy, work: (unit: Unit) => Promise<T>): Promise<T>;
+  /** Where a data plane listens now; undefined while it does not. */
+  listening(name: string): Listening | undefined;
   /** Reads across rows, for services that show the kernel's own tables. */
   readonly db: Db;
   /** Called after each commit. */
@@ -241,6 +249,10 @@ export interface Service<C extends Contract> {
   directory?: Directory;
   /** For those who keep what the keyring sealed: opens all of it with the first keys and seals it with the second. */
   reseal?: Reseal;
+  /** Bytes that are not calls, at an address of their own. */
+  listener?: Listener;
+  /** Work of its own in the background; called when the controllers start. */
+  start?(): Promise<void>;
   /** Removes what has become old; called about once an hour. */
   prune?(now: number): Promise<void>;
   /** Writes down what it has in memory only; called when the core stops, after the last call has ended. */

@@ -50,7 +50,7 @@ test('a full disk: a clear refusal, nothing half-written, and everything works a
     );
   }
   expect(refused).toMatchObject({
-    code: 'unavailable',
+    code: 'insufficient_storage',
     message: 'The disk that holds the data directory is full; nothing was changed',
     hint: expect.stringContaining('df -h'),
   });
