@@ -1,0 +1,5 @@
+export class S3Daemon {
+  static async start(): Promise<never> {
+    throw new Error('soon');
+  }
+}
