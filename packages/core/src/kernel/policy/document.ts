@@ -18,6 +18,10 @@ export interface Statement {
   readonly resources: readonly Template[] | undefined;
   /** The resources are those that it is not about. */
   readonly notResources: boolean;
+  /** Whom it is about; `*`: everybody. Undefined: that is said by attaching the policy. */
+  readonly principals: ReadonlySet<string> | undefined;
+  /** The principals are those that it is not about. */
+  readonly notPrincipals: boolean;
   readonly conditions: readonly Condition[];
 }
 
@@ -32,8 +36,13 @@ const MOST_STATEMENTS = 200;
 const MOST_VALUES = 500;
 const LONGEST = 2048;
 const VERSION = '2012-10-17';
+/** Knows no variables: `${` is text. What a resource policy has that does not say its version. */
+const OLDER = '2008-10-17';
 const TOP = ['Version', 'Id', 'Statement'];
 const ELEMENTS = ['Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResource', 'Condition'];
+const EVERYBODY = '*';
+const EVERYTHING = '*';
+const PRINCIPALS = ['Principal', 'NotPrincipal'];
 
 type Fields = Readonly<Record<string, unknown>>;
 const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -46,6 +55,7 @@ class Reader {
   readonly problems: FieldProblem[] = [];
   readonly #vocabulary: Vocabulary;
   readonly #actions: ReadonlyMap<string, string>;
+  #variables = true;
 
   constructor(vocabulary: Vocabulary) {
     this.#vocabulary = vocabulary;
@@ -84,7 +94,9 @@ class Reader {
       return [];
     }
     this.unknown(value, TOP, '');
-    if (value['Version'] !== VERSION) this.say('Version', `give "${VERSION}"`);
+    const version = value['Version'] ?? (this.#vocabulary.resourcePolicy === undefined ? undefined : OLDER);
+    this.#variables = version === VERSION;
+    if (!this.#variables && (this.#vocabulary.resourcePolicy === undefined || version !== OLDER)) this.say('Version', `give "${VERSION}"`);
     if (value['Id'] !== undefined && (typeof value['Id'] !== 'string' || value['Id'].length > 256)) this.say('Id', 'give text of at most 256 characters');
     const given = value['Statement'];
     const list = Array.isArray(given) ? (given as unknown[]) : given === undefined ? [] : [given];
@@ -104,7 +116,8 @@ class Reader {
       this.say(path, 'give an object with Effect, Action and Resource');
       return undefined;
     }
-    this.unknown(value, ELEMENTS, path);
+    const form = this.#vocabulary.resourcePolicy;
+    this.unknown(value, form === undefined ? ELEMENTS : [...ELEMENTS, ...PRINCIPALS], path);
     const sid = value['Sid'];
     if (sid !== undefined && (typeof sid !== 'string' || !/^[A-Za-z0-9 ._-]{0,128}$/.test(sid)))
       this.say(join(path, 'Sid'), 'give at most 128 letters, digits, spaces, and . _ -');
@@ -128,14 +141,21 @@ class Reader {
       resource === undefined
         ? []
         : this.resources(value[resource === 'yes' ? 'Resource' : 'NotResource'], join(path, resource === 'yes' ? 'Resource' : 'NotResource'));
+    const principal = form === undefined ? undefined : one('Principal');
+    const whom = `${principal === 'not' ? 'Not' : ''}Principal`;
+    // What is allowed to all but some is allowed to people who do not exist yet.
+    if (principal === 'not' && effect === 'Allow') this.say(join(path, whom), 'only a Deny may say NotPrincipal');
+    const principals = principal === undefined ? undefined : this.principals(value[whom], join(path, whom));
     const conditions = value['Condition'] === undefined ? [] : this.conditions(value['Condition'], join(path, 'Condition'));
     return {
       index,
       sid: typeof sid === 'string' && sid !== '' ? sid : undefined,
       effect: effect === 'Deny' ? 'Deny' : 'Allow',
       actions,
-      resources: resource === 'yes' && resources.some(({ text }) => text === '*') ? undefined : resources,
+      resources: resource === 'yes' && resources.some(({ text }) => text === EVERYTHING) ? undefined : resources,
       notResources: resource === 'not',
+      principals,
+      notPrincipals: principal === 'not',
       conditions,
     };
   }
@@ -155,15 +175,39 @@ class Reader {
         found.add(known);
         any = true;
       }
-      if (!any) this.say(at, `no action fits ${JSON.stringify(text)}; actions are <resource>:<operation>, such as instance:create`);
+      if (!any)
+        this.say(
+          at,
+          `no action fits ${JSON.stringify(text)}; ${this.#vocabulary.resourcePolicy === undefined ? 'actions are <resource>:<operation>, such as instance:create' : `there is ${this.#vocabulary.actions[0]}, and others`}`,
+        );
     }
     return found;
   }
 
+  principals(value: unknown, path: string): Set<string> {
+    if (value === EVERYBODY) return new Set([EVERYBODY]);
+    if (!isObject(value) || Object.keys(value).length === 0) {
+      this.say(path, 'give "*", or an object such as { "AWS": "<account>" }');
+      return new Set();
+    }
+    return new Set(
+      Object.entries(value).flatMap(([kind, given]) =>
+        this.texts(given, join(path, kind)).flatMap(({ text, path: at }) => {
+          const read = kind === 'AWS' && text === EVERYBODY ? { name: EVERYBODY } : this.#vocabulary.resourcePolicy?.principal(kind, text);
+          if (read !== undefined && 'name' in read) return [read.name];
+          this.say(at, read?.problem ?? 'there is no such principal');
+          return [];
+        }),
+      ),
+    );
+  }
+
   resources(value: unknown, path: string): Template[] {
-    return this.texts(value, path).flatMap(({ text, path: at }) => {
+    const form = this.#vocabulary.resourcePolicy;
+    return this.texts(value, path).flatMap(({ text: written, path: at }) => {
+      const text = this.readable(written);
       if (!this.variables(text, at)) return [];
-      const problem = text === '*' ? undefined : this.resourceProblem(text);
+      const problem = form === undefined ? (text === EVERYTHING ? undefined : this.resourceProblem(text)) : form.resource(text);
       if (problem !== undefined) {
         this.say(at, problem);
         return [];
@@ -187,6 +231,11 @@ class Reader {
     if (!open(tenant) && canFit(`crn:cloud:*:${service}:${rest}`, services)) return `the third part is the id of a tenant, * or nothing, ${example}`;
     if (!open(service)) return `after the service stands ${service}/<name or id>, ${example}`;
     return `no resource has such a name; they are crn:cloud:<tenant id, * or nothing>:<service>:<service>/<name or id>, ${example}`;
+  }
+
+  /** What stands in a document, as this version of the language reads it. */
+  readable(text: string): string {
+    return this.#variables ? text : text.replaceAll('${', '${$}{');
   }
 
   variables(text: string, path: string): boolean {
@@ -274,7 +323,7 @@ class Reader {
         this.say(at, takesText ? `${operator.name} compares text; give it in quotes` : 'give text, a number, true or false');
         return [];
       }
-      const text = String(each);
+      const text = takesText ? this.readable(String(each)) : String(each);
       if (text.length > LONGEST) {
         this.say(at, `give at most ${LONGEST} characters`);
         return [];

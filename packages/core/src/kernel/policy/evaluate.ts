@@ -39,17 +39,28 @@ function aboutResource({ resources, notResources }: Statement, names: readonly s
   return notResources;
 }
 
+const EVERYBODY = '*';
+
+function aboutPrincipal({ principals, notPrincipals }: Statement, asking: PolicyRequest['principal']): boolean {
+  if (principals === undefined) return true;
+  const named =
+    principals.has(EVERYBODY) ||
+    (asking !== undefined && (asking.names.some((name) => principals.has(name)) || (!notPrincipals && asking.groups.some((name) => principals.has(name)))));
+  return named !== notPrincipals;
+}
+
 const decision = (effect: 'allow' | 'deny', { policyId, policyName, sid, index }: Statement): Decision => ({
   effect,
   by: { policyId, policyName, index, ...(sid === undefined ? {} : { sid }) },
 });
 
 /** What a list of policies says. The list is known again by its identity: change it by making a new one. */
-export function evaluate(policies: readonly CompiledPolicy[], { action, resources, context }: PolicyRequest): Decision {
+export function evaluate(policies: readonly CompiledPolicy[], { action, resources, context, principal }: PolicyRequest): Decision {
   let allow: Statement | undefined;
   for (const statement of statementsFor(policies, action)) {
     if (statement.effect === 'Allow' && allow !== undefined) continue;
-    if (!aboutResource(statement, resources, context) || !statement.conditions.every((condition) => condition.holds(context))) continue;
+    if (!aboutPrincipal(statement, principal) || !aboutResource(statement, resources, context)) continue;
+    if (!statement.conditions.every((condition) => condition.holds(context))) continue;
     if (statement.effect === 'Deny') return decision('deny', statement);
     allow = statement;
   }
@@ -64,8 +75,11 @@ export function allowsAll(
   const statements = statementsFor(policies, action);
   if (statements.some(({ effect }) => effect === 'Deny')) return false;
   return statements.some(
-    ({ resources, notResources, conditions }) =>
-      conditions.length === 0 && !notResources && (resources === undefined || resources.some((pattern) => coversAll(pattern, prefix, context))),
+    ({ principals, resources, notResources, conditions }) =>
+      principals === undefined &&
+      conditions.length === 0 &&
+      !notResources &&
+      (resources === undefined || resources.some((pattern) => coversAll(pattern, prefix, context))),
   );
 }
 
@@ -98,15 +112,17 @@ export function explain(policies: readonly CompiledPolicy[], request: PolicyRequ
 
 const called = ({ policyName, sid, index }: Explained): string => `statement ${sid ?? index} of ${policyName}`;
 
-function explained(statement: Statement, { action, resources, context }: PolicyRequest): Explained {
+function explained(statement: Statement, { action, resources, context, principal }: PolicyRequest): Explained {
   const { policyId, policyName, sid, index, effect } = statement;
   const failing = statement.conditions.find((condition) => !condition.holds(context));
   const why = !statement.actions.has(action.toLowerCase())
     ? `its actions do not include ${action}`
-    : !aboutResource(statement, resources, context)
-      ? `its resources do not include ${resources.join(' or ')}`
-      : failing !== undefined
-        ? `its condition ${failing.operator} on ${failing.key} does not hold`
-        : 'everything fits';
+    : !aboutPrincipal(statement, principal)
+      ? 'its principals do not include who asks'
+      : !aboutResource(statement, resources, context)
+        ? `its resources do not include ${resources.join(' or ')}`
+        : failing !== undefined
+          ? `its condition ${failing.operator} on ${failing.key} does not hold`
+          : 'everything fits';
   return { policyId, policyName, ...(sid === undefined ? {} : { sid }), index, effect, matched: why === 'everything fits', why };
 }

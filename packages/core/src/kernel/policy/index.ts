@@ -8,6 +8,15 @@ export interface PolicyRequest {
   /** All names of one resource: by id and by name. */
   readonly resources: readonly string[];
   readonly context: ContextValues;
+  /** Asked of policies that say whom they are about. Absent: somebody whom nobody knows, about whom only `*` speaks. */
+  readonly principal?: RequestPrincipal;
+}
+
+export interface RequestPrincipal {
+  /** Its own names. */
+  readonly names: readonly string[];
+  /** What it is part of: a Principal that names this is about it, a NotPrincipal that does leaves it in. */
+  readonly groups: readonly string[];
 }
 
 export interface Decision {
@@ -16,8 +25,8 @@ export interface Decision {
   readonly by?: { readonly policyId: string; readonly policyName: string; readonly sid?: string; readonly index: number };
 }
 
-export { type CompiledPolicy, compilePolicy } from './document.ts';
+export { type CompiledPolicy, compilePolicy, type Statement } from './document.ts';
 export { allowsAll, type Explained, evaluate, explain } from './evaluate.ts';
 export { type Finding, lint } from './lint.ts';
 export { matches } from './pattern.ts';
-export { cloudKeys, keyOf, type Vocabulary, vocabularyOf } from './vocabulary.ts';
+export { type ConditionKey, cloudKeys, keyOf, type Vocabulary, vocabularyOf } from './vocabulary.ts';

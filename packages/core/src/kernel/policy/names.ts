@@ -2,14 +2,17 @@
 import { variablesOf } from './pattern.ts';
 
 const PARTS = 5;
+/** `arn:<partition>:<service>:<region>:<account>:…` has one more. */
+const PARTS_OF_ARN = 6;
 
-/** The five parts of a pattern, or of a name, which has no variables; the last takes the rest, colons and all. Undefined: there are fewer. */
+/** The five parts (of an ARN six) of a pattern, or of a name, which has no variables; the last takes the rest, colons and all. Undefined: there are fewer. */
 export function partsOf(text: string, { name = false }: { name?: boolean } = {}): string[] | undefined {
   // Colons inside variables are no borders.
   const variables = name ? [] : (variablesOf(text) ?? []);
+  const wanted = text.startsWith('arn:') ? PARTS_OF_ARN : PARTS;
   const parts: string[] = [];
   let from = 0;
-  for (let at = 0; at < text.length && parts.length < PARTS - 1; at++) {
+  for (let at = 0; at < text.length && parts.length < wanted - 1; at++) {
     const inside = variables.find(({ start }) => start === at);
     if (inside !== undefined) at = inside.end - 1;
     else if (text[at] === ':') {
@@ -17,7 +20,7 @@ export function partsOf(text: string, { name = false }: { name?: boolean } = {})
       from = at + 1;
     }
   }
-  return parts.length < PARTS - 1 ? undefined : [...parts, text.slice(from)];
+  return parts.length < wanted - 1 ? undefined : [...parts, text.slice(from)];
 }
 
 const STAR = -1;

@@ -1,4 +1,4 @@
-// What a document may speak of: actions, services and context keys. Identity has one vocabulary, made from the contracts; buckets will have another.
+// What a document may speak of: actions, resources, context keys, and whom. Identity has one vocabulary, made from the contracts; buckets have another.
 import { type Contract, permissionsOf } from '../contract.ts';
 import { foldedKey } from './pattern.ts';
 
@@ -18,6 +18,15 @@ export interface Vocabulary {
   /** The fourth part of a CRN. */
   readonly services: readonly string[];
   readonly keys: readonly ConditionKey[];
+  /** Of policies that hang on a resource and say whom they are about. Absent: whom a policy is about is said by attaching it. */
+  readonly resourcePolicy?: ResourcePolicyForm;
+}
+
+export interface ResourcePolicyForm {
+  /** Why a text is no pattern for names of this resource, or undefined. In place of CRNs. */
+  resource(text: string): string | undefined;
+  /** A value of Principal, of kind `AWS`, `CanonicalUser` …, as requests name it; `*` is read before. */
+  principal(kind: string, text: string): { name: string } | { problem: string };
 }
 
 export const cloudKeys: readonly ConditionKey[] = [
