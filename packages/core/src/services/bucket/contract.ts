@@ -163,7 +163,8 @@ export const object = resource('object', {
   description: 'An object is named `<bucket>/<key>`. The same objects are served to S3 clients.',
   stored: false,
   columns: ['key', 'size', 'modifiedAt', 'etag'],
-  spec: {},
+  // Counted by the engine, in its transactions: versions of objects, and bytes of all of them and of open uploads.
+  quota: { objects: 1, objectBytes: 1 },
 });
 
 const versionInput = z.string().max(128).optional().meta({ description: 'That version, not the newest' });
@@ -432,7 +433,7 @@ export const s3Key = resource('s3-key', {
 });
 
 const Credentials = z.strictObject({
-  endpoint: z.string().meta({ description: 'Address of the S3 endpoint' }),
+  endpoint: z.string().optional().meta({ description: 'Address of the S3 endpoint; absent while nothing listens' }),
   region: z.string(),
   accessKeyId: z.string(),
   secretAccessKey: z.string(),

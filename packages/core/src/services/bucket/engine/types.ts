@@ -75,6 +75,8 @@ export interface Actor {
   readonly credential: string | undefined;
   readonly source: string;
   readonly requestId: string;
+  /** A call of the kernel: its line in the audit is written there. */
+  readonly audited?: boolean | undefined;
 }
 
 /** Headers that are kept and given back as they came, in lower case. */
