@@ -2,7 +2,11 @@
 // and after it, so that neither disturbs the other's timing.
 import { defineConfig } from 'vitest/config';
 
-const machine = ['packages/core/src/drivers/docker/**/*.test.ts', 'packages/*/src/**/*.docker.test.ts', 'test/{e2e,crash,transcripts,examples}/**/*.test.ts'];
+const machine = [
+  'packages/core/src/drivers/docker/**/*.test.ts',
+  'packages/*/src/**/*.docker.test.ts',
+  'test/{e2e,crash,clients,s3,transcripts,examples}/**/*.test.ts',
+];
 
 export default defineConfig({
   resolve: { conditions: ['@thecloud/source'] },

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { ensureClients } from './clients.mjs';
 import { ensureDocker } from './docker.mjs';
 import { ensureProductImages, ensureTestImages } from './images.mjs';
 import { childEnv, lastLines, must, npm, report, root, run, Stop, step } from './terminal.mjs';
@@ -14,15 +15,16 @@ const oldestNode = { major: 22, minor: 19 };
 
 /**
  * Makes ready what the caller needs; throws a `Stop` where it cannot. Says whether anything was built.
- * @param {{ build?: boolean, docker?: boolean, images?: 'product' | 'test' | 'none' }} [wanted] everything the product needs unless told otherwise
+ * @param {{ build?: boolean, docker?: boolean, images?: 'product' | 'test' | 'none', clients?: boolean }} [wanted] everything the product needs unless told otherwise; `clients` are other people's, for tests
  */
-export async function setUp({ build = true, docker = true, images = 'product' } = {}) {
+export async function setUp({ build = true, docker = true, images = 'product', clients = false } = {}) {
   await ensurePackages();
   await ensureNode();
   const built = build && (await ensureBuild());
   if (docker) await ensureDocker();
   if (docker && images === 'product') await ensureProductImages();
   if (docker && images === 'test') await ensureTestImages();
+  if (clients) await ensureClients();
   return { built };
 }
 
@@ -128,7 +130,7 @@ function fingerprint() {
 }
 const skipped = new Set(['node_modules', 'dist', 'oclif.manifest.json']);
 
-/** Words that ask for less or more: `--for test` adds the images of the tests, `--no-docker` leaves the engine out. @param {string[]} args */
+/** Words that ask for less or more: `--for test` adds what tests need, `--no-docker` leaves the engine out. @param {string[]} args */
 async function main(args) {
   const since = Date.now();
   const rest = args.filter((word, index) => word !== '--no-docker' && word !== '--for' && args[index - 1] !== '--for');
@@ -136,7 +138,7 @@ async function main(args) {
   if (rest.length > 0 || (purpose !== 'start' && purpose !== 'test')) {
     throw new Stop(`Unknown: ${args.join(' ')}`, { hint: 'npm run setup -- [--for start|test] [--no-docker]', exit: 2 });
   }
-  await setUp({ docker: !args.includes('--no-docker'), images: purpose === 'test' ? 'test' : 'product' });
+  await setUp({ docker: !args.includes('--no-docker'), images: purpose === 'test' ? 'test' : 'product', clients: purpose === 'test' });
   process.stdout.write(`Ready (${((Date.now() - since) / 1000).toFixed(1)} s).\n`);
 }
 

@@ -57,12 +57,12 @@ async function vitest(words, required) {
 /** Docker has to be there in CI; elsewhere its tests may be skipped, each saying so. */
 async function setUpForTests() {
   try {
-    await setUp({ build: false, images: 'test' });
+    await setUp({ build: false, images: 'test', clients: true });
   } catch (error) {
     if (process.env.CI || !(error instanceof Stop) || (await probe()).state === 'ready') throw error;
     report(error);
     process.stdout.write('\nGoing on without Docker: the tests that need it are skipped and listed at the end.\n');
-    await setUp({ build: false, docker: false });
+    await setUp({ build: false, docker: false, clients: true });
   }
 }
 
@@ -77,7 +77,7 @@ async function main(words) {
   if (built) rememberBuild();
   if (scripts.generate && built) await check('generated files are current', 'generate', ['--check']);
   if (!built) process.stdout.write('\nThe build failed, so the tests did not run.\n');
-  else await vitest(words, (await probe()).state === 'ready' || process.env.CI ? 'docker' : undefined);
+  else await vitest(words, process.env.CI ? 'docker,s3-clients' : (await probe()).state === 'ready' ? 'docker' : undefined);
 }
 
 try {
