@@ -87,7 +87,8 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
         hint: `start it with --driver ${used}, or use another --data-dir`,
       });
     }
-    drivers = typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock });
+    drivers =
+      typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock, durable: options.durable ?? true });
     const { keyring, pending } = await openKeyring({
       dataDir,
       source: options.masterKey ?? { kind: 'local' },
@@ -141,8 +142,31 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
 }
 
 /** The drivers of one installation without a core over them: what a core does by itself, and what clears up after one. */
-export async function loadDrivers(name: string, options: { installation: string; dataDir: string; log: Log; clock: Clock }): Promise<DriverSet> {
-  if (name === 'docker') return (await import('./drivers/docker/index.ts')).dockerDrivers(options);
+export async function loadDrivers(
+  name: string,
+  options: { installation: string; dataDir: string; log: Log; clock: Clock; durable?: boolean },
+): Promise<DriverSet> {
+  if (name === 'docker') return withFiles(await (await import('./drivers/docker/index.ts')).dockerDrivers(options), options);
   if (name === 'memory') return (await import('./drivers/memory/index.ts')).memoryDrivers({ clock: options.clock });
   throw new Fault('invalid_input', `There is no driver ${JSON.stringify(name)}`, { hint: `use ${DRIVERS.join(' or ')}` });
+}
+
+/** A backend that runs things and keeps no objects: they lie in the data directory. */
+async function withFiles(
+  set: DriverSet,
+  { dataDir, log, clock, durable = true }: { dataDir: string; log: Log; clock: Clock; durable?: boolean },
+): Promise<DriverSet> {
+  const { FilesObjectStore } = await import('./drivers/files/index.ts');
+  const store = new FilesObjectStore({ directory: join(dataDir, 'objects'), log, clock, durable });
+  return {
+    name: set.name,
+    drivers: { ...set.drivers, 'object-store': store },
+    close: async () => {
+      try {
+        await store.close();
+      } finally {
+        await set.close();
+      }
+    },
+  };
 }
