@@ -1,8 +1,9 @@
 // What the headers of a request say of an object that it writes or reads, in the engine's words. A form upload gives its fields as if they were headers.
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Conditions, KEPT_HEADERS, type ObjectLock } from '../engine/types.ts';
+import { parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
-import { etagsOf, httpDate, isoDate, textOfHeader } from './object-text.ts';
+import { etagsOf, isoTime, textOfHeader } from './object-text.ts';
 import { S3Error, type S3Request } from './types.ts';
 
 export type Headers = IncomingHttpHeaders;
@@ -115,7 +116,7 @@ export function lockOf(headers: Headers): ObjectLock | undefined {
   const lock: ObjectLock = {};
   if (mode !== undefined && until !== undefined) {
     lock.mode = modeOf(mode);
-    lock.until = isoDate(until);
+    lock.until = isoTime(until);
     if (lock.until === undefined) {
       throw invalid('x-amz-object-lock-retain-until-date', until, 'The retain until date must be provided in ISO 8601 format');
     }
@@ -134,13 +135,19 @@ export const bypasses = (headers: Headers): boolean => header(headers, 'x-amz-by
 const some = (conditions: Conditions): Conditions | undefined =>
   Object.values(conditions).some((condition) => condition !== undefined) ? conditions : undefined;
 
-/** Of reads and writes. */
+/** What is no date is ignored, as RFC 9110 has it. */
+function date(headers: Headers, name: string): number | undefined {
+  const value = header(headers, name);
+  return value === undefined ? undefined : parseHttpDate(value);
+}
+
+/** Of reads. */
 export function conditionsOf(headers: Headers): Conditions | undefined {
   return some({
     ifMatch: etagsOf(header(headers, 'if-match')),
     ifNoneMatch: etagsOf(header(headers, 'if-none-match')),
-    ifModifiedSince: httpDate(header(headers, 'if-modified-since')),
-    ifUnmodifiedSince: httpDate(header(headers, 'if-unmodified-since')),
+    ifModifiedSince: date(headers, 'if-modified-since'),
+    ifUnmodifiedSince: date(headers, 'if-unmodified-since'),
   });
 }
 
@@ -153,8 +160,8 @@ export function sourceConditionsOf(headers: Headers): Conditions | undefined {
   return some({
     ifMatch: etagsOf(header(headers, 'x-amz-copy-source-if-match')),
     ifNoneMatch: etagsOf(header(headers, 'x-amz-copy-source-if-none-match')),
-    ifModifiedSince: httpDate(header(headers, 'x-amz-copy-source-if-modified-since')),
-    ifUnmodifiedSince: httpDate(header(headers, 'x-amz-copy-source-if-unmodified-since')),
+    ifModifiedSince: date(headers, 'x-amz-copy-source-if-modified-since'),
+    ifUnmodifiedSince: date(headers, 'x-amz-copy-source-if-unmodified-since'),
   });
 }
 
@@ -162,7 +169,7 @@ export function deleteConditionsOf(headers: Headers): Conditions | undefined {
   const size = header(headers, 'x-amz-if-match-size');
   if (size !== undefined && !/^\d{1,15}$/.test(size)) throw invalid('x-amz-if-match-size', size, 'x-amz-if-match-size must be a number of bytes');
   const modified = header(headers, 'x-amz-if-match-last-modified-time');
-  const ifMatchLastModified = httpDate(modified) ?? (modified === undefined ? undefined : isoDate(modified));
+  const ifMatchLastModified = modified === undefined ? undefined : (parseHttpDate(modified) ?? isoTime(modified));
   if (modified !== undefined && ifMatchLastModified === undefined) throw invalid('x-amz-if-match-last-modified-time', modified, 'The date is not valid');
   return some({ ifMatch: etagsOf(header(headers, 'if-match')), ifMatchSize: size === undefined ? undefined : Number(size), ifMatchLastModified });
 }

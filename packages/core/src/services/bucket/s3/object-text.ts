@@ -37,23 +37,15 @@ export function headerOfText(text: string): string | undefined {
   return value;
 }
 
-/** A date of HTTP, in its three forms. Undefined for anything else: RFC 9110 has conditions with such dates ignored. */
-export function httpDate(value: string | undefined): number | undefined {
-  if (value === undefined || !/^[A-Za-z]{3,9},? /.test(value)) return undefined;
-  const time = Date.parse(/GMT$|UTC$|[+-]\d{4}$/.test(value) ? value : `${value} GMT`);
-  return Number.isNaN(time) ? undefined : time;
-}
-
 /** A date of ISO 8601 with its zone, as XML and the headers of object lock have it. */
-export function isoDate(value: string): number | undefined {
+export function isoTime(value: string): number | undefined {
   if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/.test(value.trim())) return undefined;
   const time = Date.parse(value.trim());
   return Number.isNaN(time) ? undefined : time;
 }
 
-/** As documents of S3 say a time: whole seconds, so that it is the one that headers say. */
+/** As documents of S3 say when an object was written: whole seconds, so that it is what its headers say. */
 export const xmlDate = (time: number): string => `${new Date(time).toISOString().slice(0, 19)}.000Z`;
-export const headerDate = (time: number): string => new Date(time).toUTCString();
 
 /** In the quotes that HTTP wants. */
 export const quoted = (etag: string): string => `"${etag}"`;
