@@ -114,13 +114,15 @@ export const migrations: Migration[] = [
         upload_bytes bigint not null)`,
       `create table object_version (bucket_id text not null, key text not null, seq bigint not null, version text not null, latest integer not null, marker integer not null,
         size bigint not null, etag text not null, modified_at bigint not null, attributes text not null, tags text, acl text, lock_mode text, lock_until bigint,
-        legal_hold integer not null, body text, parts_of text, parts integer, primary key (bucket_id, key, seq))`,
+        legal_hold integer not null, body text, parts_of text, parts integer)`,
+      // The key of the table, in the order in which versions are listed: the newest of a key first.
+      'create unique index object_version_order on object_version (bucket_id, key, seq desc)',
       'create unique index object_version_id on object_version (bucket_id, key, version)',
       // What a list of objects walks along.
-      'create unique index object_latest on object_version (bucket_id, key) where latest = 1',
+      'create unique index object_live on object_version (bucket_id, key) where latest = 1 and marker = 0',
       'create index object_parts_of on object_version (parts_of) where parts_of is not null',
       `create table object_upload (id text primary key, bucket_id text not null, key text not null, started_at bigint not null, attributes text not null, completed text)`,
-      'create index object_upload_key on object_upload (bucket_id, key, id)',
+      'create index object_upload_open on object_upload (bucket_id, key, id) where completed is null',
       `create table object_part (owner text not null, number integer not null, size bigint not null, etag text not null, modified_at bigint not null, checksum text,
         body text not null, primary key (owner, number))`,
       'create table object_garbage (blob text primary key, at bigint not null)',

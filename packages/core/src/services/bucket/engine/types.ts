@@ -212,6 +212,8 @@ export interface GetOptions {
   range?: ByteRange | undefined;
   conditions?: Conditions | undefined;
   customerKey?: CustomerKey | undefined;
+  /** Who reads, for buckets whose reads are audited. */
+  actor?: Actor | undefined;
   signal: AbortSignal;
 }
 
@@ -323,7 +325,7 @@ export interface Objects {
   head(bucket: Bucket, key: string, options: Omit<GetOptions, 'signal'>): Promise<Omit<Opened, 'body'>>;
   /** One that is not there: done. */
   delete(bucket: Bucket, key: string, options: DeleteOptions): Promise<DeleteResult>;
-  /** Many in one transaction; each has its own outcome, in order. */
+  /** Many at once; each has its own outcome, in order. */
   deleteMany(bucket: Bucket, targets: readonly ({ key: string } & Omit<DeleteOptions, 'actor'>)[], actor: Actor): Promise<(DeleteResult | ObjectError)[]>;
   /** Without `attributes` those of the source are kept. Where only attributes change, no bytes are copied. */
   copy(
