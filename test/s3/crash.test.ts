@@ -125,8 +125,7 @@ function blobs(dataDir: string): number {
   visit(folder);
   const small = new Database(join(folder, 'small.db'), { readonly: true });
   try {
-    const [{ name = '' } = {}] = small.prepare<[], { name: string }>("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'").all();
-    count += small.prepare<[], { n: number }>(`select count(*) n from "${name}"`).get()?.n ?? 0;
+    count += small.prepare<[], { n: number }>('select count(*) n from blob').get()?.n ?? 0;
   } finally {
     small.close();
   }

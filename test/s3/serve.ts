@@ -1,7 +1,7 @@
 // The process of a daemon for tests of object storage, from the sources: instances in memory, objects in files as everywhere, S3 on a port of loopback.
 //   node --conditions=@thecloud/source test/s3/serve.ts <data directory> <port, 0 for a free one>
 import { join } from 'node:path';
-import { filesObjectStore } from '../../packages/core/src/drivers/files/index.ts';
+import { FilesObjectStore } from '../../packages/core/src/drivers/files/index.ts';
 import { memoryDrivers } from '../../packages/core/src/drivers/memory/index.ts';
 import { createCore } from '../../packages/core/src/index.ts';
 import { createLog, serve } from '../../packages/daemon/src/index.ts';
@@ -10,8 +10,13 @@ const [dataDir = '', port = '0'] = process.argv.slice(2);
 process.umask(0o077);
 const log = createLog({ file: join(dataDir, 'daemon.log'), level: 'info' });
 const memory = memoryDrivers();
-const files = filesObjectStore({ dataDir });
-const core = await createCore({ dataDir, log, start: false, drivers: { ...memory, drivers: { ...memory.drivers, 'object-store': files } } });
+const files = new FilesObjectStore({ directory: join(dataDir, 'objects'), log });
+const drivers = {
+  ...memory,
+  drivers: { ...memory.drivers, 'object-store': files },
+  close: async () => void (await Promise.all([memory.close(), files.close()])),
+};
+const core = await createCore({ dataDir, log, start: false, drivers });
 const daemon = await serve(core, { log });
 await core.start();
 const s3 = await core.listen('s3', { host: '127.0.0.1', port: Number(port) });
