@@ -94,7 +94,7 @@ class Reader {
       return [];
     }
     this.unknown(value, TOP, '');
-    const version = value['Version'] ?? (this.#vocabulary.resourcePolicy === undefined ? undefined : OLDER);
+    const version = value['Version'] === undefined && this.#vocabulary.resourcePolicy !== undefined ? OLDER : value['Version'];
     this.#variables = version === VERSION;
     if (!this.#variables && (this.#vocabulary.resourcePolicy === undefined || version !== OLDER)) this.say('Version', `give "${VERSION}"`);
     if (value['Id'] !== undefined && (typeof value['Id'] !== 'string' || value['Id'].length > 256)) this.say('Id', 'give text of at most 256 characters');

@@ -110,10 +110,7 @@ export function preflight(bucket: Bucket | undefined, headers: IncomingHttpHeade
     .filter((header) => header !== '');
   const rule = ruleFor(bucket, origin, method, asked);
   if (rule === undefined)
-    throw s3Error(
-      'AccessForbidden',
-      'CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource’s CORS spec.',
-    );
+    throw s3Error('AccessForbidden', 'CORSResponse: This CORS request is not allowed: no rule of the bucket has this origin, method and these headers.');
   return { ...answered(rule, origin), ...(asked.length === 0 ? {} : { 'access-control-allow-headers': asked.join(', ') }) };
 }
 

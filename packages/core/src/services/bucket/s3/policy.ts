@@ -124,10 +124,7 @@ export function readPolicy(bucket: string, document: string): CompiledPolicy {
     throw s3Error('MalformedPolicy', undefined, undefined, { cause: error });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw s3Error('MalformedPolicy');
-  const policy = compiled(bucket, value);
-  const sids = policy.statements.flatMap(({ sid }) => (sid === undefined ? [] : [sid]));
-  if (new Set(sids).size < sids.length) throw s3Error('MalformedPolicy', 'Statement IDs (SID) in a single policy must be unique.');
-  return policy;
+  return compiled(bucket, value);
 }
 
 function compiled(bucket: string, value: unknown): CompiledPolicy {
