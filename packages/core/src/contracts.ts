@@ -4,6 +4,7 @@ import type { Client } from './kernel/client.ts';
 import { apiKeys } from './services/api-key/contract.ts';
 import { audits } from './services/audit/contract.ts';
 import { auths } from './services/auth/contract.ts';
+import { buckets, objects, s3Keys, s3s } from './services/bucket/contract.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
@@ -34,13 +35,17 @@ export const contracts = {
   auth: auths,
   apiKey: apiKeys,
   audit: audits,
+  bucket: buckets,
   event: events,
   image: images,
   instance: instances,
   instanceType: instanceTypes,
+  object: objects,
   operation: operations,
   queue: queues,
   quota: quotas,
+  s3: s3s,
+  s3Key: s3Keys,
   secret: secrets,
   snapshot: snapshots,
   sshKey: sshKeys,

@@ -3,6 +3,9 @@ import type { ServiceDefinition } from './kernel/service.ts';
 import { apiKeyService } from './services/api-key/service.ts';
 import { auditService } from './services/audit/service.ts';
 import { authService } from './services/auth/service.ts';
+import { objectService } from './services/bucket/object-service.ts';
+import { s3KeyService } from './services/bucket/s3-key-service.ts';
+import { bucketService, s3Service } from './services/bucket/service.ts';
 import { eventService } from './services/event/service.ts';
 import { imageService } from './services/image/service.ts';
 import { instanceService } from './services/instance/service.ts';
@@ -46,4 +49,8 @@ export const services: readonly ServiceDefinition[] = [
   volumeService,
   snapshotService,
   queueService,
+  bucketService,
+  objectService,
+  s3KeyService,
+  s3Service,
 ];

@@ -9,12 +9,12 @@ import { permissionsFor } from '../../kernel/roles.ts';
 import { secretDigest } from '../../kernel/secret-text.ts';
 import type { ServiceContext } from '../../kernel/service.ts';
 import { rowOf } from '../../kernel/table.ts';
-import type { Keys } from './keys.ts';
+import { isKeyId, type Keys } from './keys.ts';
 import type { Sessions } from './sessions.ts';
 import { isToken, type Tokens } from './tokens.ts';
 
 /** Rows of these decide who may do what. */
-const BEHIND = new Set(['user', 'tenant', 'tenant-member', 'role', 'policy', 'api-key', 'service-account']);
+const BEHIND = new Set(['user', 'tenant', 'tenant-member', 'role', 'policy', 'api-key', 's3-key', 'service-account']);
 /** Entries of one kind; beyond, all of that kind go and come back as they are asked for. */
 const MOST = 10_000;
 /** Times that something is found anew because what it was found from changed meanwhile. */
@@ -138,7 +138,7 @@ export class CloudDirectory implements Directory {
   }
 
   async find(nameOrId: string): Promise<Principal | undefined> {
-    if (nameOrId.startsWith('key-')) {
+    if (isKeyId(nameOrId)) {
       const key = await this.#keys.byId(nameOrId);
       const owner = key === undefined ? undefined : await this.#known(key.ownerId, key.tenantId);
       return owner === undefined || key === undefined ? undefined : { ...owner, credential: { kind: 'api-key', id: key.id, tenantId: key.tenantId } };

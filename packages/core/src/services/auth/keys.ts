@@ -9,7 +9,8 @@ export interface Key {
   id: string;
   tenantId: string;
   ownerId: string;
-  hash: string;
+  /** Absent for what no bearer can be. */
+  hash: string | undefined;
   previousHash: string | undefined;
   previousUntil: number | undefined;
   expiresAt: number | undefined;
@@ -17,8 +18,13 @@ export interface Key {
 }
 
 const TEXT = /^tck_([0-9a-z]{16})_([A-Za-z0-9_-]{43})$/;
+/** Of access keys for S3 clients, whose secrets are not kept here: what they open ends with them all the same. */
+const S3_KEY = 's3key-';
 const WRITE_EVERY_MS = 60_000;
 const MOST = 10_000;
+
+export const isKeyId = (id: string): boolean => id.startsWith('key-') || isS3Key(id);
+const isS3Key = (id: string): boolean => id.startsWith(S3_KEY);
 
 export class Keys {
   readonly #context: ServiceContext;
@@ -34,7 +40,7 @@ export class Keys {
     this.#context = context;
     context.onCommit(({ rows }) => {
       // Those of a tenant that was deleted went with it.
-      if (!rows.some(({ resource }) => resource === 'api-key' || resource === 'tenant')) return;
+      if (!rows.some(({ resource }) => resource === 'api-key' || resource === 's3-key' || resource === 'tenant')) return;
       this.#age++;
       this.#known.clear();
     });
@@ -63,10 +69,11 @@ export class Keys {
 
   async #look(id: string): Promise<Key | undefined> {
     const age = this.#age;
-    const record = await this.#sql.selectFrom('r_api_key').selectAll().where('id', '=', id).executeTakeFirst();
+    const table = isS3Key(id) ? 'r_s3_key' : 'r_api_key';
+    const record = await this.#sql.selectFrom(table).selectAll().where('id', '=', id).executeTakeFirst();
     if (record === undefined) return undefined;
     const { spec, status, tenantId } = rowOf(record);
-    const hidden = spec as { hash: string; previousHash?: string; previousUntil?: number; expiresAt?: string; policyIds?: string[] };
+    const hidden = spec as { hash?: string; previousHash?: string; previousUntil?: number; expiresAt?: string; policyIds?: string[] };
     const key: Key = {
       id,
       tenantId,

@@ -449,9 +449,15 @@ export const s3Keys = contract(s3Key, {
     output: Credentials,
     examples: [['s3-key create laptop', '']],
   }),
-  list: crud(s3Key).list,
+  list: crud(s3Key, { list: { summary: 'List your access keys; administrators see all of the tenant', examples: [['s3-key list', '']] } }).list,
   get: crud(s3Key).get,
-  delete: crud(s3Key).delete,
+  delete: crud(s3Key, { delete: { summary: 'Revoke an access key', examples: [['s3-key delete laptop', '']] } }).delete,
+  ofOwner: action(s3Key, {
+    target: false,
+    internal: true,
+    summary: 'The key that `s3 credentials` shows to the caller; the first call makes it',
+    output: Credentials,
+  }),
 });
 
 export const s3 = resource('s3', {

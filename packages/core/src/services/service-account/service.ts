@@ -16,10 +16,15 @@ export const serviceAccountService = service(serviceAccounts, (context) => {
   const check = (call: Call<typeof serviceAccounts, unknown>, roles: readonly string[]): Promise<string[]> => rolesToGive(call, roles, context.contracts);
   /** Those that it made itself name no service account, so nothing refers to it. */
   const refuseWithKeys = async ({ sql, tenantId, target }: Pick<Call<typeof serviceAccounts, unknown>, 'sql' | 'tenantId' | 'target'>): Promise<void> => {
-    const keys = await sql.selectFrom('r_api_key').select(['name', 'status']).where('tenant', '=', tenantId).execute();
-    const own = keys.find(({ status }) => (JSON.parse(status) as { ownerId?: string }).ownerId === target.id);
-    if (own === undefined) return;
-    throw new Fault('conflict', `The API key ${own.name} acts as the service account ${target.name}`, { hint: `cloud api-key revoke ${own.name}` });
+    for (const { table, what, end } of [
+      { table: 'r_api_key', what: 'API key', end: 'api-key revoke' },
+      { table: 'r_s3_key', what: 'access key', end: 's3-key delete' },
+    ] as const) {
+      const keys = await sql.selectFrom(table).select(['name', 'status']).where('tenant', '=', tenantId).execute();
+      const own = keys.find(({ status }) => (JSON.parse(status) as { ownerId?: string }).ownerId === target.id);
+      if (own === undefined) continue;
+      throw new Fault('conflict', `The ${what} ${own.name} acts as the service account ${target.name}`, { hint: `cloud ${end} ${own.name}` });
+    }
   };
 
   return {

@@ -6,6 +6,7 @@ import { keepAnAdministrator, refuseToShed, rolesToGive, without } from '../../k
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { notFound, rowOf } from '../../kernel/table.ts';
 import { apiKeys } from '../api-key/contract.ts';
+import { s3Keys } from '../bucket/contract.ts';
 import { policies } from '../policy/contract.ts';
 import { tenantMembers } from './contract.ts';
 
@@ -66,9 +67,14 @@ export const tenantMemberService = service(tenantMembers, (context) => {
         const row = await target(call);
         if (row.spec.roles.includes('admin')) await keepAnAdministrator(call, row);
         const { userId } = row.status as { userId: string };
-        const asSystem = call.systemClient(call.tenantId, { apiKey: apiKeys, policy: policies });
-        const keys = await call.sql.selectFrom('r_api_key').select(['id', 'status']).where('tenant', '=', call.tenantId).execute();
-        for (const { id, status } of keys) if ((JSON.parse(status) as { ownerId?: string }).ownerId === userId) await asSystem.apiKey.revoke(id);
+        const asSystem = call.systemClient(call.tenantId, { apiKey: apiKeys, s3Key: s3Keys, policy: policies });
+        for (const { table, end } of [
+          { table: 'r_api_key', end: (id: string) => asSystem.apiKey.revoke(id) },
+          { table: 'r_s3_key', end: (id: string) => asSystem.s3Key.delete(id) },
+        ] as const) {
+          const keys = await call.sql.selectFrom(table).select(['id', 'status']).where('tenant', '=', call.tenantId).execute();
+          for (const { id, status } of keys) if ((JSON.parse(status) as { ownerId?: string }).ownerId === userId) await end(id);
+        }
         await asSystem.policy.forget({ kind: 'user', id: userId });
         return call.rows.delete(row);
       },

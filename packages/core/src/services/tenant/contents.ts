@@ -21,7 +21,7 @@ export const deletable = (contracts: readonly Contract[]): { contract: Contract;
   });
 
 /** Who may do what in a tenant is no content of it: it ends with the tenant. */
-export const IDENTITY = new Set(['tenant-member', 'role', 'policy', 'api-key', 'service-account']);
+export const IDENTITY = new Set(['tenant-member', 'role', 'policy', 'api-key', 's3-key', 'service-account']);
 
 export async function contentsOf(db: Db | Tx, tenantId: string, contracts: readonly Contract[]): Promise<Content[]> {
   const all: Content[] = [];

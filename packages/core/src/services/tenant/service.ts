@@ -11,6 +11,7 @@ import { notFound } from '../../kernel/table.ts';
 import { Views } from '../../kernel/view.ts';
 import { words } from '../../kernel/words.ts';
 import { apiKeys } from '../api-key/contract.ts';
+import { s3Keys } from '../bucket/contract.ts';
 import { serviceAccounts } from '../service-account/contract.ts';
 import { breakCircles, type Content, contentsOf, deletable, IDENTITY } from './contents.ts';
 import { tenants } from './contract.ts';
@@ -65,9 +66,10 @@ export const tenantService = service(tenants, (context) => {
 
   /** Credentials end by the services' own operations, which know what else hangs on them. */
   const revokeAll = async (tenantId: string): Promise<void> => {
-    const { apiKey, account } = context.client(tenantId, { apiKey: apiKeys, account: serviceAccounts });
+    const { apiKey, s3Key, account } = context.client(tenantId, { apiKey: apiKeys, s3Key: s3Keys, account: serviceAccounts });
     for (const { table, end } of [
       { table: 'r_api_key', end: (id: string) => apiKey.revoke(id) },
+      { table: 'r_s3_key', end: (id: string) => s3Key.delete(id) },
       { table: 'r_service_account', end: (id: string) => account.delete(id) },
     ] as const) {
       for (const { id } of await context.db.selectFrom(table).select('id').where('tenant', '=', tenantId).execute()) {

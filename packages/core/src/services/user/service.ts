@@ -5,6 +5,7 @@ import type { KernelTables } from '../../kernel/db.ts';
 import { service } from '../../kernel/service.ts';
 import { apiKeys } from '../api-key/contract.ts';
 import { auths } from '../auth/contract.ts';
+import { s3Keys } from '../bucket/contract.ts';
 import { tenantMembers } from '../tenant-member/contract.ts';
 import { users } from './contract.ts';
 
@@ -79,9 +80,13 @@ export const userService = service(users, (context) => ({
       const memberships = await call.sql.selectFrom('r_tenant_member').select(['id', 'tenant']).where('name', '=', row.name).execute();
       for (const { id, tenant } of memberships) await call.systemClient(tenant, { member: tenantMembers }).member.remove(id);
       // Of an administrator there may be keys for tenants whose member she is not.
-      const keys = await call.sql.selectFrom('r_api_key').select(['id', 'tenant', 'status']).execute();
-      for (const { id, tenant, status } of keys)
-        if ((JSON.parse(status) as { ownerId?: string }).ownerId === row.id) await call.systemClient(tenant, { apiKey: apiKeys }).apiKey.revoke(id);
+      for (const { table, end } of [
+        { table: 'r_api_key', end: (tenant: string, id: string) => call.systemClient(tenant, { apiKey: apiKeys }).apiKey.revoke(id) },
+        { table: 'r_s3_key', end: (tenant: string, id: string) => call.systemClient(tenant, { s3Key: s3Keys }).s3Key.delete(id) },
+      ] as const) {
+        const keys = await call.sql.selectFrom(table).select(['id', 'tenant', 'status']).execute();
+        for (const { id, tenant, status } of keys) if ((JSON.parse(status) as { ownerId?: string }).ownerId === row.id) await end(tenant, id);
+      }
       await call.systemClient(INSTALLATION, { auth: auths }).auth.forgetUser({ userId: row.id, email: row.name });
       return call.rows.delete(row);
     },
