@@ -9,7 +9,7 @@ import { type Bench, type BenchOptions, bench } from '../../../testing/bench.ts'
 import { buckets } from '../contract.ts';
 import { migrations } from '../tables.ts';
 import { claimName, releaseName } from './buckets.ts';
-import { type EngineOptions, ObjectEngine } from './objects.ts';
+import { type EngineOptions, engineOf, type ObjectEngine } from './objects.ts';
 import { type Actor, type Bucket, type ObjectAttributes, ObjectError, type PutOptions } from './types.ts';
 
 export const TENANT = 'tnt-0000000000000000';
@@ -59,11 +59,13 @@ export async function engineBench(options: BenchOptions & { engine?: EngineOptio
   let context: ServiceContext | undefined;
   const definition = service(buckets, (given) => {
     context = given;
+    // First of all who ask, so that these options count.
+    engineOf(given, { leastPart: 10, ...options.engine });
     return { migrations };
   });
-  const made = await bench({ ...options, definitions: [...services.filter(({ contract }) => contract.resource.name !== 'bucket'), definition] });
+  const made = await bench({ ...options, definitions: [definition, ...services.filter(({ contract }) => contract.resource.name !== 'bucket')] });
   const given = context as unknown as ServiceContext;
-  const engine = new ObjectEngine(given, { leastPart: 10, ...options.engine });
+  const engine = engineOf(given);
   const change = <T>(work: (unit: Unit) => Promise<T>): Promise<T> => made.store.transaction({ tenantId: TENANT, principal: 'test' }, work);
   const find = async (name: string): Promise<Bucket> => (await engine.find(name)) as Bucket;
   return {
