@@ -1,5 +1,6 @@
 // CRC32, CRC32C and CRC64NVME as S3 uses them: running values, and the CRC of two runs of bytes from the CRCs of each, which is how the checksum of a whole
 // object follows from those of its parts.
+import { endianness } from 'node:os';
 import { crc32 } from 'node:zlib';
 
 export type CrcAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME';
@@ -58,9 +59,9 @@ function tables64(): { high: Int32Array; low: Int32Array } {
   return { high, low };
 }
 
-// Made when first needed: a daemon that serves no object has no use for them.
-let castagnoli: Int32Array | undefined;
-let nvme: { high: Int32Array; low: Int32Array } | undefined;
+// Constants of the module, not of the objects that use them: the compiler then knows where they are, and takes half the time.
+const CASTAGNOLI = tables32(CRC32C_POLYNOMIAL);
+const { high: HIGHS, low: LOWS } = tables64();
 
 class Crc32 implements Crc {
   #value = 0;
@@ -72,25 +73,38 @@ class Crc32 implements Crc {
   }
 }
 
+/** Reading words is twice as fast as putting bytes together; they must be aligned, and lie in the order of the tables. Else all goes byte by byte. */
+const WORDS = endianness() === 'LE';
+const NO_WORDS = new Int32Array(0);
+
+/** Bytes before the first aligned word, and an even number of words. */
+function wordsOf(chunk: Uint8Array): { head: number; words: Int32Array } {
+  const head = -chunk.byteOffset & 3;
+  const pairs = (chunk.length - head) >> 3;
+  return WORDS && pairs > 0 ? { head, words: new Int32Array(chunk.buffer, chunk.byteOffset + head, 2 * pairs) } : { head: 0, words: NO_WORDS };
+}
+
 class Crc32c implements Crc {
   #state = -1;
   update(chunk: Uint8Array): void {
-    const table = (castagnoli ??= tables32(CRC32C_POLYNOMIAL));
+    const { head, words } = wordsOf(chunk);
     let crc = this.#state;
     let at = 0;
-    for (const end = chunk.length - 7; at < end; at += 8) {
-      crc ^= (chunk[at] as number) | ((chunk[at + 1] as number) << 8) | ((chunk[at + 2] as number) << 16) | ((chunk[at + 3] as number) << 24);
+    for (; at < head; at += 1) crc = (crc >>> 8) ^ (CASTAGNOLI[(crc ^ (chunk[at] as number)) & 0xff] as number);
+    for (let word = 0; word < words.length; word += 2) {
+      const low = crc ^ (words[word] as number);
+      const high = words[word + 1] as number;
       crc =
-        (table[1792 + (crc & 0xff)] as number) ^
-        (table[1536 + ((crc >>> 8) & 0xff)] as number) ^
-        (table[1280 + ((crc >>> 16) & 0xff)] as number) ^
-        (table[1024 + (crc >>> 24)] as number) ^
-        (table[768 + (chunk[at + 4] as number)] as number) ^
-        (table[512 + (chunk[at + 5] as number)] as number) ^
-        (table[256 + (chunk[at + 6] as number)] as number) ^
-        (table[chunk[at + 7] as number] as number);
+        (CASTAGNOLI[1792 + (low & 0xff)] as number) ^
+        (CASTAGNOLI[1536 + ((low >>> 8) & 0xff)] as number) ^
+        (CASTAGNOLI[1280 + ((low >>> 16) & 0xff)] as number) ^
+        (CASTAGNOLI[1024 + (low >>> 24)] as number) ^
+        (CASTAGNOLI[768 + (high & 0xff)] as number) ^
+        (CASTAGNOLI[512 + ((high >>> 8) & 0xff)] as number) ^
+        (CASTAGNOLI[256 + ((high >>> 16) & 0xff)] as number) ^
+        (CASTAGNOLI[high >>> 24] as number);
     }
-    for (; at < chunk.length; at += 1) crc = (crc >>> 8) ^ (table[(crc ^ (chunk[at] as number)) & 0xff] as number);
+    for (at += 4 * words.length; at < chunk.length; at += 1) crc = (crc >>> 8) ^ (CASTAGNOLI[(crc ^ (chunk[at] as number)) & 0xff] as number);
     this.#state = crc;
   }
   digest(): Buffer {
@@ -102,13 +116,13 @@ class Crc64 implements Crc {
   #high = -1;
   #low = -1;
   update(chunk: Uint8Array): void {
-    const { high: highs, low: lows } = (nvme ??= tables64());
+    const { head, words } = wordsOf(chunk);
+    this.#bytes(chunk, 0, head);
     let high = this.#high;
     let low = this.#low;
-    let at = 0;
-    for (const end = chunk.length - 7; at < end; at += 8) {
-      low ^= (chunk[at] as number) | ((chunk[at + 1] as number) << 8) | ((chunk[at + 2] as number) << 16) | ((chunk[at + 3] as number) << 24);
-      high ^= (chunk[at + 4] as number) | ((chunk[at + 5] as number) << 8) | ((chunk[at + 6] as number) << 16) | ((chunk[at + 7] as number) << 24);
+    for (let word = 0; word < words.length; word += 2) {
+      low ^= words[word] as number;
+      high ^= words[word + 1] as number;
       const a = 1792 + (low & 0xff);
       const b = 1536 + ((low >>> 8) & 0xff);
       const c = 1280 + ((low >>> 16) & 0xff);
@@ -118,31 +132,34 @@ class Crc64 implements Crc {
       const g = 256 + ((high >>> 16) & 0xff);
       const h = high >>> 24;
       low =
-        (lows[a] as number) ^
-        (lows[b] as number) ^
-        (lows[c] as number) ^
-        (lows[d] as number) ^
-        (lows[e] as number) ^
-        (lows[f] as number) ^
-        (lows[g] as number) ^
-        (lows[h] as number);
+        (LOWS[a] as number) ^
+        (LOWS[b] as number) ^
+        (LOWS[c] as number) ^
+        (LOWS[d] as number) ^
+        (LOWS[e] as number) ^
+        (LOWS[f] as number) ^
+        (LOWS[g] as number) ^
+        (LOWS[h] as number);
       high =
-        (highs[a] as number) ^
-        (highs[b] as number) ^
-        (highs[c] as number) ^
-        (highs[d] as number) ^
-        (highs[e] as number) ^
-        (highs[f] as number) ^
-        (highs[g] as number) ^
-        (highs[h] as number);
-    }
-    for (; at < chunk.length; at += 1) {
-      const byte = (low ^ (chunk[at] as number)) & 0xff;
-      low = ((low >>> 8) | (high << 24)) ^ (lows[byte] as number);
-      high = (high >>> 8) ^ (highs[byte] as number);
+        (HIGHS[a] as number) ^
+        (HIGHS[b] as number) ^
+        (HIGHS[c] as number) ^
+        (HIGHS[d] as number) ^
+        (HIGHS[e] as number) ^
+        (HIGHS[f] as number) ^
+        (HIGHS[g] as number) ^
+        (HIGHS[h] as number);
     }
     this.#high = high;
     this.#low = low;
+    this.#bytes(chunk, head + 4 * words.length, chunk.length);
+  }
+  #bytes(chunk: Uint8Array, from: number, to: number): void {
+    for (let at = from; at < to; at += 1) {
+      const byte = (this.#low ^ (chunk[at] as number)) & 0xff;
+      this.#low = ((this.#low >>> 8) | (this.#high << 24)) ^ (LOWS[byte] as number);
+      this.#high = (this.#high >>> 8) ^ (HIGHS[byte] as number);
+    }
   }
   digest(): Buffer {
     return bytes64(~this.#high, ~this.#low);

@@ -1,6 +1,6 @@
 // How a blob is sealed: AES-256-GCM in segments of 64 KiB under a random key of its own, so that any range can be opened without the rest. The key is wrapped by
 // the tenant's key or, with SSE-C, by one made of the customer's.
-import { createCipheriv, createDecipheriv, createHmac, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
 
 /** Plain bytes of every segment but the last. */
 export const SEGMENT_BYTES = 64 * 1024;
@@ -20,14 +20,15 @@ export const newBlobKey = (): Buffer => randomBytes(KEY_BYTES);
 
 /** Seals or opens the segments of one blob. */
 export class Sealing {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   // A key seals one blob only, and an index is sealed once, so the index alone is a nonce that never returns.
   readonly #nonce = Buffer.alloc(NONCE_BYTES);
   /** Id of the blob, index, and whether it is the last: segments that are exchanged, moved, left out or cut off do not open. */
   readonly #bound: Buffer;
 
   constructor(key: Buffer, blob: string) {
-    this.#key = key;
+    // The cipher takes a key object in a fraction of the time that it takes bytes.
+    this.#key = createSecretKey(key);
     this.#bound = Buffer.concat([Buffer.from(blob, 'latin1'), Buffer.alloc(5)]);
   }
 
