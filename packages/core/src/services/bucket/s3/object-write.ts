@@ -3,7 +3,6 @@ import type { Bucket, CustomerKey, Expected, ObjectAttributes } from '../engine/
 import { newObjectAcl } from './acl.ts';
 import { authorize } from './authorize.ts';
 import { s3Error } from './errors.ts';
-import { ALGORITHMS, checksumHeader } from './object-answer.ts';
 import { encryptionOf } from './object-encryption.ts';
 import { contentOf, type Headers, header, lockOf, metadataOf, redirectOf, storageClassOf } from './object-headers.ts';
 import { textOfHeader } from './object-text.ts';
@@ -62,21 +61,9 @@ export async function attributesOf(
 
 /** What must be true of the bytes. */
 export function expectedOf(body: S3Body, headers: Headers): Expected {
-  const algorithm = header(headers, 'x-amz-sdk-checksum-algorithm')?.toUpperCase();
-  if (algorithm !== undefined) {
-    if (!ALGORITHMS.some((known) => known === algorithm)) {
-      throw s3Error(
-        'InvalidRequest',
-        'Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]',
-      );
-    }
-    if (
-      body.checksum === undefined &&
-      !ALGORITHMS.some((known) => header(headers, checksumHeader(known)) !== undefined) &&
-      header(headers, 'x-amz-trailer') === undefined
-    ) {
-      throw s3Error('InvalidRequest', 'x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.');
-    }
+  const { checksum } = body;
+  if (checksum === undefined && header(headers, 'x-amz-sdk-checksum-algorithm') !== undefined) {
+    throw s3Error('InvalidRequest', 'x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.');
   }
-  return { size: body.size, md5: body.md5, sha256: body.sha256, checksum: body.checksum };
+  return { size: body.size, md5: body.md5, sha256: body.sha256, checksum };
 }
