@@ -1,9 +1,6 @@
-// CORS of a bucket: rules from XML and back, and which rule speaks for a request of a page of another origin.
-import type { IncomingHttpHeaders } from 'node:http';
-import { matches } from '../../../kernel/policy/index.ts';
+// CORS rules of a bucket: from XML with the errors of AWS, and back. What they say of a request stands in cors.ts.
 import type { CorsRule } from '../engine/config.ts';
 import { engineOf } from '../engine/objects.ts';
-import type { Bucket } from '../engine/types.ts';
 import { s3Error } from './errors.ts';
 import { NO_CONTENT, onBucket } from './find.ts';
 import type { Route } from './types.ts';
@@ -12,7 +9,7 @@ import { document, list, type Node, optional, parseXml } from './xml.ts';
 const MOST_BYTES = 64 * 1024;
 const MOST_RULES = 100;
 const METHODS = ['GET', 'PUT', 'HEAD', 'POST', 'DELETE'];
-/** In it anything can be sent, and read: a header's name. */
+/** A header's name, with stars. */
 const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
 function ruleOf(node: Node): CorsRule {
@@ -61,58 +58,6 @@ export const corsXml = (rules: readonly CorsRule[]): string =>
       optional('MaxAgeSeconds', rule.maxAgeSeconds),
     ]),
   ]);
-
-const VARY = 'Origin, Access-Control-Request-Headers, Access-Control-Request-Method';
-const one = (headers: IncomingHttpHeaders, name: string): string | undefined => {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-};
-
-function ruleFor(bucket: Bucket, origin: string, method: string, asked: readonly string[]): CorsRule | undefined {
-  return bucket.config.cors?.find(
-    ({ allowedOrigins, allowedMethods, allowedHeaders }) =>
-      allowedOrigins.some((pattern) => matches(pattern, origin)) &&
-      allowedMethods.includes(method) &&
-      asked.every((header) => allowedHeaders.some((pattern) => matches(pattern.toLowerCase(), header))),
-  );
-}
-
-const answered = (rule: CorsRule, origin: string): Record<string, string> => {
-  const anyOrigin = rule.allowedOrigins.includes('*');
-  return {
-    'access-control-allow-origin': anyOrigin ? '*' : origin,
-    'access-control-allow-methods': rule.allowedMethods.join(', '),
-    ...(anyOrigin ? {} : { 'access-control-allow-credentials': 'true' }),
-    ...(rule.exposeHeaders.length === 0 ? {} : { 'access-control-expose-headers': rule.exposeHeaders.join(', ') }),
-    ...(rule.maxAgeSeconds === undefined ? {} : { 'access-control-max-age': String(rule.maxAgeSeconds) }),
-    vary: VARY,
-  };
-};
-
-/** Headers that an answer to this request has besides its own, errors too. Nothing where no rule speaks for it, or it names no origin. */
-export function corsHeaders(bucket: Bucket | undefined, method: string, headers: IncomingHttpHeaders): Record<string, string> {
-  const origin = one(headers, 'origin');
-  if (origin === undefined || bucket?.config.cors === undefined) return {};
-  // A request that says which method it is about is answered for that one, even when it is no preflight.
-  const rule = ruleFor(bucket, origin, one(headers, 'access-control-request-method') ?? method, []);
-  return rule === undefined ? {} : answered(rule, origin);
-}
-
-/** Of `OPTIONS`: what a browser asks before it sends something. Needs no signature. AccessDenied when no rule allows it. */
-export function preflight(bucket: Bucket | undefined, headers: IncomingHttpHeaders): Record<string, string> {
-  const [origin, method] = [one(headers, 'origin'), one(headers, 'access-control-request-method')];
-  if (origin === undefined) throw s3Error('BadRequest', 'Insufficient information. Origin request header needed.');
-  if (method === undefined || !METHODS.includes(method)) throw s3Error('BadRequest', `Invalid Access-Control-Request-Method: ${method ?? 'null'}`);
-  if (bucket?.config.cors === undefined) throw s3Error('AccessForbidden', 'CORSResponse: CORS is not enabled for this bucket.');
-  const asked = (one(headers, 'access-control-request-headers') ?? '')
-    .split(',')
-    .map((header) => header.trim().toLowerCase())
-    .filter((header) => header !== '');
-  const rule = ruleFor(bucket, origin, method, asked);
-  if (rule === undefined)
-    throw s3Error('AccessForbidden', 'CORSResponse: This CORS request is not allowed: no rule of the bucket has this origin, method and these headers.');
-  return { ...answered(rule, origin), ...(asked.length === 0 ? {} : { 'access-control-allow-headers': asked.join(', ') }) };
-}
 
 export const corsRoutes: Route[] = [
   {
