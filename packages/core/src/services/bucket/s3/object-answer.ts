@@ -3,7 +3,7 @@ import type { Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectInfo, Put
 import { httpDate } from './dates.ts';
 import { encryptionHeaders } from './object-encryption.ts';
 import { expirationOf } from './object-expiry.ts';
-import { headerOfText, quoted } from './object-text.ts';
+import { fitsHeader, quoted } from './object-text.ts';
 import { type Element, element } from './xml.ts';
 
 type HeaderValues = Record<string, string | undefined>;
@@ -37,9 +37,8 @@ function metadataHeaders({ attributes: { metadata } }: ObjectInfo): HeaderValues
   const headers: HeaderValues = {};
   let missing = 0;
   for (const [name, text] of Object.entries(metadata)) {
-    const value = headerOfText(text);
-    if (value === undefined || !/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) missing++;
-    else headers[`x-amz-meta-${name}`] = value;
+    if (fitsHeader(text) && /^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) headers[`x-amz-meta-${name}`] = text;
+    else missing++;
   }
   // What came another way than in headers need not fit into one.
   if (missing > 0) headers['x-amz-missing-meta'] = String(missing);
@@ -56,11 +55,11 @@ export function objectHeaders(bucket: Bucket, info: ObjectInfo): HeaderValues {
     ...metadataHeaders(info),
     'x-amz-version-id': versionOf(bucket, info),
     'x-amz-storage-class': attributes.storageClass,
+    'x-amz-website-redirect-location': attributes.websiteRedirect,
     'x-amz-expiration': expirationOf(bucket, info),
     ...encryptionHeaders(info),
   };
-  for (const [name, text] of Object.entries(attributes.headers)) headers[name] = headerOfText(text);
-  if (attributes.websiteRedirect !== undefined) headers['x-amz-website-redirect-location'] = headerOfText(attributes.websiteRedirect);
+  for (const [name, text] of Object.entries(attributes.headers)) if (fitsHeader(text)) headers[name] = text;
   const tags = attributes.tags === undefined ? 0 : Object.keys(attributes.tags).length;
   if (tags > 0) headers['x-amz-tagging-count'] = String(tags);
   return headers;

@@ -7,9 +7,9 @@ import { s3Error } from './errors.ts';
 import { allowedTarget, demandOf, type Target } from './object-access.ts';
 import { checksumHeaders, objectHeaders, TYPES } from './object-answer.ts';
 import { customerKeyOf, refuseEncryptionOf } from './object-encryption.ts';
-import { conditionsOf, type Headers, header, headersOf } from './object-headers.ts';
+import { conditionsOf, type Headers, header, headersOf, invalid } from './object-headers.ts';
 import { partNumberOf, rangeOf } from './object-range.ts';
-import { headerOfText } from './object-text.ts';
+import { fitsHeader } from './object-text.ts';
 import type { S3Context, S3Handler, S3Reply, S3Request } from './types.ts';
 
 /** Parameters that replace a header of the answer. */
@@ -22,9 +22,8 @@ function overridesOf({ query, caller }: S3Request): Record<string, string | unde
     if (value === undefined) continue;
     // Else anybody could make a public object pass for something else.
     if (caller.principal === undefined) throw s3Error('InvalidRequest', 'Request specific response headers cannot be used for anonymous GET requests.');
-    const text = headerOfText(value);
-    if (text === undefined) throw s3Error('InvalidArgument', undefined, { ArgumentName: `response-${name}`, ArgumentValue: value });
-    headers[name] = text;
+    if (!fitsHeader(value)) throw invalid(`response-${name}`, value, 'A header cannot have control characters');
+    headers[name] = value;
   }
   return headers;
 }

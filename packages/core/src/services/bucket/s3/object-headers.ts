@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { type Conditions, KEPT_HEADERS, type ObjectLock } from '../engine/types.ts';
 import { parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
-import { etagsOf, isoTime, textOfHeader } from './object-text.ts';
+import { etagsOf, isoTime } from './object-text.ts';
 import { S3Error, type S3Request } from './types.ts';
 
 export type Headers = IncomingHttpHeaders;
@@ -22,7 +22,7 @@ export function headersOf({ headers, query, caller }: Pick<S3Request, 'headers' 
     const name = key.toLowerCase();
     if (!name.startsWith('x-amz-') || SIGNATURE.test(name) || headers[name] !== undefined) continue;
     all ??= { ...headers };
-    all[name] = Buffer.from(value).toString('latin1');
+    all[name] = value;
   }
   return all ?? headers;
 }
@@ -50,7 +50,7 @@ export function contentOf(headers: Headers): Record<string, string> {
   for (const name of KEPT_HEADERS) {
     const value = header(headers, name);
     const text = name === 'content-encoding' && value !== undefined ? contentEncodingOf(value) : value;
-    if (text !== undefined && text !== '') kept[name] = textOfHeader(text);
+    if (text !== undefined && text !== '') kept[name] = text;
   }
   kept['content-type'] ??= DEFAULT_CONTENT_TYPE;
   return kept;
@@ -63,10 +63,9 @@ export function metadataOf(headers: Headers): Record<string, string> {
   for (const name in headers) {
     if (!name.startsWith(META)) continue;
     const value = header(headers, name) ?? '';
-    const key = textOfHeader(name.slice(META.length));
     // An own property always, whatever its name.
-    Object.defineProperty(metadata, key, { value: textOfHeader(value), enumerable: true, writable: true, configurable: true });
-    size += name.length - META.length + value.length;
+    Object.defineProperty(metadata, name.slice(META.length), { value, enumerable: true, writable: true, configurable: true });
+    size += name.length - META.length + Buffer.byteLength(value);
   }
   if (size > MOST_METADATA_BYTES) throw s3Error('MetadataTooLarge', undefined, { Size: String(size), MaxSizeAllowed: String(MOST_METADATA_BYTES) });
   return metadata;
@@ -92,7 +91,7 @@ export function redirectOf(headers: Headers): string | undefined {
   if (value.length > MOST_METADATA_BYTES) {
     throw new S3Error('InvalidRedirectLocation', 400, 'The length of website redirect location cannot exceed 2,048 characters.');
   }
-  return textOfHeader(value);
+  return value;
 }
 
 // ---- object lock

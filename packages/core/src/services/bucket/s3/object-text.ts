@@ -1,41 +1,8 @@
-// Text of headers. Node gives their bytes as Latin-1; clients send UTF-8, or Latin-1, and want back what they sent. Inside it is text: bytes that are no
-// UTF-8 are kept as lone surrogates (U+DC80 …), which no UTF-8 can hold, so that both ways round nothing is lost.
+// How texts of objects are written in headers and documents: ETags, dates, and what a header can hold at all.
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: what is plain ASCII is what is asked
-const ASCII = /^[\x00-\x7f]*$/;
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const ESCAPE = 0xdc00;
-
-/** Text of a header's value as Node gives it. */
-export function textOfHeader(value: string): string {
-  if (ASCII.test(value)) return value;
-  try {
-    return decoder.decode(Buffer.from(value, 'latin1'));
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    let text = '';
-    for (let at = 0; at < value.length; at++) {
-      const unit = value.charCodeAt(at);
-      text += unit < 0x80 ? value.charAt(at) : String.fromCharCode(ESCAPE + unit);
-    }
-    return text;
-  }
-}
-
-/** What Node is to send for a text; undefined when a header cannot say it: control characters, line ends. */
-export function headerOfText(text: string): string | undefined {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a header must not have
-  if (/[\x00-\x08\x0a-\x1f\x7f]/.test(text)) return undefined;
-  if (ASCII.test(text)) return text;
-  let value = '';
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    if (code >= ESCAPE + 0x80 && code <= ESCAPE + 0xff) value += String.fromCharCode(code - ESCAPE);
-    else if (code < 0x80) value += character;
-    else value += Buffer.from(character).toString('latin1');
-  }
-  return value;
-}
+/** Whether a header can say it: no control characters, no line ends. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a header must not have
+export const fitsHeader = (text: string): boolean => !/[\x00-\x08\x0a-\x1f\x7f]/.test(text);
 
 /** A date of ISO 8601 with its zone, as XML and the headers of object lock have it. */
 export function isoTime(value: string): number | undefined {

@@ -5,13 +5,12 @@ import { authorize } from './authorize.ts';
 import { s3Error } from './errors.ts';
 import { encryptionOf } from './object-encryption.ts';
 import { contentOf, type Headers, header, lockOf, metadataOf, redirectOf, storageClassOf } from './object-headers.ts';
-import { textOfHeader } from './object-text.ts';
 import { requestTagContext, type Tags, tagsOfHeader } from './tagging.ts';
 import type { Demand, S3Body, S3Context, S3Request } from './types.ts';
 
 export const tagsIn = (headers: Headers): Tags | undefined => {
   const value = header(headers, 'x-amz-tagging');
-  return value === undefined ? undefined : tagsOfHeader(textOfHeader(value));
+  return value === undefined ? undefined : tagsOfHeader(value);
 };
 
 /** To write, and to give the object at once what takes a permission of its own: tags, a lock. */

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { s3Error } from './errors.ts';
 import type { Inflow } from './inflow.ts';
+import { wireText } from './request.ts';
 import type { S3Reply } from './types.ts';
 import { declaration } from './xml.ts';
 
@@ -115,9 +116,6 @@ function headersOf(exchange: Exchange, reply: S3Reply): Record<string, string> {
   }
   return headers;
 }
-
-/** Text as bytes of UTF-8, one character for each as node:http wants them. */
-const wireText = (value: string): string => (/^[\t -~]*$/.test(value) ? value : Buffer.from(value, 'utf8').toString('latin1'));
 
 function writeHead(response: ServerResponse, status: number, headers: Record<string, string>): void {
   try {

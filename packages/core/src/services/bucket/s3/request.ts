@@ -1,4 +1,5 @@
 // What a request is about: bucket and key from its path or host, and its parameters. Keys are any UTF-8 and are kept to the byte: nothing is collapsed.
+import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
 import type { Actor } from '../engine/types.ts';
@@ -85,13 +86,29 @@ function bucketOfHost(host: string, domains: readonly string[]): string | undefi
   return bucket;
 }
 
-/** Header values come as one character for each byte, too. What is no UTF-8 is left as it is. */
+/**
+ * Header values come as one character for each byte, too. Bytes that are no UTF-8 become lone surrogates (U+DC80 …), which no UTF-8 can hold: `wireText`
+ * makes the same bytes of them again, so that clients that send Latin-1 get back what they sent.
+ */
 export function headerText(value: string): string {
   // Printable ASCII is the same either way, and is what nearly all of them are.
   if (/^[\t -~]*$/.test(value)) return value;
   const bytes = Buffer.from(value, 'latin1');
-  const text = bytes.toString('utf8');
-  return text.includes('\ufffd') ? value : text;
+  return isUtf8(bytes) ? bytes.toString('utf8') : value.replace(/[\x80-\xff]/g, (byte) => String.fromCharCode(ESCAPE + byte.charCodeAt(0)));
+}
+const ESCAPE = 0xdc00;
+
+/** Text as one character for each byte, as node:http wants it. */
+export function wireText(text: string): string {
+  if (/^[\t -~]*$/.test(text)) return text;
+  if (text.isWellFormed()) return Buffer.from(text, 'utf8').toString('latin1');
+  let value = '';
+  for (const character of text) {
+    const code = character.charCodeAt(0);
+    const escaped = character.length === 1 && code >= ESCAPE + 0x80 && code <= ESCAPE + 0xff;
+    value += escaped ? String.fromCharCode(code - ESCAPE) : Buffer.from(character, 'utf8').toString('latin1');
+  }
+  return value;
 }
 
 export interface RequestFacts {
