@@ -54,3 +54,10 @@ export function httpDate(time: number): string {
 
 /** `2026-01-02T03:04:05.678Z` */
 export const isoDate = (time: number): string => new Date(time).toISOString();
+
+/** `2026-01-02T03:04:05.678Z`, with or without the fraction: the end of a form's policy. */
+export function parseExpiration(text: string): number | undefined {
+  if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/.test(text)) return undefined;
+  const time = Date.parse(text);
+  return Number.isNaN(time) ? undefined : time;
+}
