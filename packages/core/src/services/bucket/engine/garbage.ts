@@ -48,6 +48,8 @@ export class Garbage {
   readonly #holds = new Set<Hold>();
   #running: Promise<void> | undefined;
   #again = false;
+  /** Something waits for its reader. */
+  #waiting = false;
   #moved: Set<string> | undefined;
 
   constructor(options: { context: Pick<ServiceContext, 'db' | 'submit' | 'clock' | 'log'>; bodies: Bodies; store: ObjectStoreDriver }) {
@@ -67,7 +69,7 @@ export class Garbage {
         hold.reading = true;
       },
       release: () => {
-        if (this.#holds.delete(hold) && this.#again) this.kick();
+        if (this.#holds.delete(hold) && this.#waiting) this.kick();
       },
     };
   }
@@ -85,10 +87,7 @@ export class Garbage {
   /** Something was let go of: has it removed soon. */
   kick(): void {
     this.#again = true;
-    if (this.#stop.signal.aborted) return;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    if (!this.#stop.signal.aborted) this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
@@ -97,21 +96,23 @@ export class Garbage {
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       while (this.#again && !this.#stop.signal.aborted) {
         this.#again = false;
-        await this.collect();
-        if (this.#again) break; // what is still being read waits for its reader
+        await this.#collect();
       }
     } catch (error) {
       this.#log.warn({ error: String(error) }, 'what was deleted could not be removed from the object store; it will be tried again');
+    } finally {
+      this.#running = undefined;
     }
   }
 
   /** Removes all that may go now. Rejects when the store does. */
-  async collect(): Promise<void> {
+  async #collect(): Promise<void> {
+    this.#waiting = false;
     for (let from = ''; !this.#stop.signal.aborted; ) {
       const found = await all<{ blob: string }>(this.#context.db, 'select blob from object_garbage where blob > ? order by blob limit ?', from, BATCH);
       const held = this.#held();
       const free = found.map(({ blob }) => blob).filter((blob) => !held.has(blob));
-      if (free.length < found.length) this.#again = true;
+      if (free.length < found.length) this.#waiting = true;
       if (free.length > 0) {
         await this.#bodies.discard(free);
         await this.#context.submit({ tenantId: '', principal: 'system' }, async ({ tx }) => {
@@ -126,7 +127,7 @@ export class Garbage {
 
   /** Resolves when nothing is being removed. */
   async idle(): Promise<void> {
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
   }
 
   /** Another row names the blob from now on: a sweep that reads the tables just now may see neither. */
@@ -160,7 +161,7 @@ export class Garbage {
 
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#running;
+    await this.idle();
   }
 }
 
