@@ -1,6 +1,6 @@
 // From a request to its answer: parsed, authenticated, matched with a route, handled, and only then answered, if somebody has decided that it may be.
 import { randomBytes, randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { CorsRule } from '../engine/config.ts';
 import { RequestBody } from './body.ts';
 import { answerPreflight, corsHeaders, crossOrigin, matchCors, preflight } from './cors.ts';
@@ -96,7 +96,7 @@ export class Dispatcher {
     const { context } = this.#options;
     const method = message.method ?? '';
     const authentication = await this.#authenticator.authenticate({ method, target, headers: message.headers, rawHeaders: message.rawHeaders });
-    const { headers } = message;
+    const headers = textHeaders(message.headers);
     const body = new RequestBody(exchange.inflow, {
       headers,
       authentication,
@@ -181,6 +181,20 @@ export function rawRefusal(error: S3Error): string {
     `Date: ${new Date().toUTCString()}`,
   ];
   return `${head.join('\r\n')}\r\n\r\n${xml}`;
+}
+
+/** The same object unless a value is more than ASCII. */
+function textHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  let texts: IncomingHttpHeaders | undefined;
+  for (const name in headers) {
+    const value = headers[name];
+    if (typeof value !== 'string') continue;
+    const text = headerText(value);
+    if (text === value) continue;
+    texts ??= { ...headers };
+    texts[name] = text;
+  }
+  return texts ?? headers;
 }
 
 const levelOf = ({ bucketName, key }: Pick<S3Request, 'bucketName' | 'key'>): Route['level'] =>
