@@ -17,7 +17,7 @@ test('parts become one object: its ETag, its ranges, its parts', async () => {
   const upload = await begin(desk, photos, 'k');
   const texts = ['0123456789', 'abcdefghijkl', 'end'];
   await part(desk, upload, photos, 2, 'replaced by another');
-  const parts = [];
+  const parts: { number: number; etag: string }[] = [];
   for (const [at, number] of [2, 5, 9].entries()) parts.push({ number, etag: (await part(desk, upload, photos, number, texts[at] as string)).etag });
   await part(desk, upload, photos, 7, 'never named');
   expect((await engine.listParts(photos, 'k', upload.id, { after: 2, limit: 2 })).parts.map(({ number }) => number)).toEqual([5, 7]);
@@ -97,7 +97,7 @@ test('checksums of the whole and of the parts', async () => {
   };
   const run = async (checksum: NonNullable<UploadInfo['checksum']>): Promise<string | undefined> => {
     const upload = await begin(desk, photos, 'k', checksum);
-    const parts = [];
+    const parts: { number: number; etag: string }[] = [];
     for (const [at, text] of texts.entries()) parts.push(await part(desk, upload, photos, at + 1, text));
     return (await engine.completeUpload(photos, 'k', upload.id, parts, { actor })).checksum?.value;
   };
@@ -125,7 +125,7 @@ test('10,000 parts', async () => {
   const { engine } = desk;
   const photos = await desk.bucket('photos');
   const upload = await begin(desk, photos, 'k');
-  const parts = [];
+  const parts: { number: number; etag: string }[] = [];
   for (let number = 1; number <= 10_000; number += 100) {
     parts.push(...(await Promise.all(Array.from({ length: 100 }, (_, at) => part(desk, upload, photos, number + at, `${number + at},`)))));
   }

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { ManualClock } from '../../../kernel/clock.ts';
-import { actor, attributes, engineBench, problemOf, signal } from './engine.testbench.ts';
+import { actor, attributes, engineBench, problemOf, SetClock, signal } from './engine.testbench.ts';
 
 const DAY = 86_400_000;
 
@@ -73,12 +72,11 @@ test('suspended: the null version is replaced, the others stay', async () => {
 });
 
 test('the newest is the last one written, also when the clock goes back', async () => {
-  const clock = new ManualClock(1_800_000_000_000);
+  const clock = new SetClock(1_800_000_000_000);
   await using desk = await engineBench({ clock });
   const photos = await desk.bucket('photos', { versioning: 'enabled' });
   await desk.put(photos, 'k', 'one');
-  const back = new ManualClock(1_700_000_000_000);
-  clock.now = () => back.now();
+  clock.at = 1_700_000_000_000;
   await desk.put(photos, 'k', 'two');
   expect(await desk.text(photos, 'k')).toBe('two');
 });
@@ -99,7 +97,7 @@ test('many deletions have an outcome each', async () => {
 });
 
 test('locks: retention, governance, compliance, legal hold', async () => {
-  const clock = new ManualClock(1_800_000_000_000);
+  const clock = new SetClock(1_800_000_000_000);
   await using desk = await engineBench({ clock });
   const { engine } = desk;
   const plain = await desk.bucket('plain');
@@ -122,7 +120,7 @@ test('locks: retention, governance, compliance, legal hold', async () => {
   await set(governed.version, { mode: 'COMPLIANCE', until }, true);
   expect(await problemOf(set(governed.version, { mode: null }, true))).toBe('locked');
   expect(await problemOf(engine.delete(safe, 'k', { actor, version: governed.version, bypassGovernance: true }))).toBe('locked');
-  await clock.advance(DAY + 1);
+  clock.at += DAY + 1;
   await set(governed.version, { legalHold: true });
   expect(await problemOf(engine.delete(safe, 'k', { actor, version: governed.version, bypassGovernance: true }))).toBe('locked');
   expect((await set(governed.version, { legalHold: false })).attributes.lock).toMatchObject({ legalHold: false });
@@ -136,7 +134,7 @@ test('locks: retention, governance, compliance, legal hold', async () => {
 });
 
 test('a bucket is cleared but for what is locked; with locks when nobody is left', async () => {
-  const clock = new ManualClock(1_800_000_000_000);
+  const clock = new SetClock(1_800_000_000_000);
   await using desk = await engineBench({ clock });
   const { engine } = desk;
   const safe = await desk.bucket('safe', { objectLock: true });
