@@ -4,6 +4,7 @@ import { copyObject, uploadPartCopy } from './object-copy.ts';
 import { deleteObject, deleteObjects } from './object-delete.ts';
 import { getObject, headObject } from './object-get.ts';
 import { listMultipartUploads, listObjects, listObjectsV2, listObjectVersions } from './object-lists.ts';
+import { postObject } from './object-post.ts';
 import { putObject } from './object-put.ts';
 import {
   deleteObjectTagging,
@@ -27,7 +28,7 @@ export const objectRoutes: Route[] = [
   { name: 'ListMultipartUploads', method: 'GET', level: 'bucket', query: { uploads: true }, handle: listMultipartUploads },
   { name: 'DeleteObjects', method: 'POST', level: 'bucket', query: { delete: true }, handle: deleteObjects },
   { name: 'ListObjectsV2', method: 'GET', level: 'bucket', query: { 'list-type': '2' }, handle: listObjectsV2 },
-  { name: 'PostObject', method: 'POST', level: 'bucket' },
+  { name: 'PostObject', method: 'POST', level: 'bucket', handle: postObject },
   { name: 'ListObjects', method: 'GET', level: 'bucket', handle: listObjects },
 
   // Of an object.
