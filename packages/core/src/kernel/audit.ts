@@ -1,6 +1,7 @@
 // The audit log. Each line carries a keyed hash of itself and of the line before it, and the head of a tenant's chain says with another where it begins and ends;
 // so a line that was changed, removed, moved, doubled or put in is found by verification (audit-verify.ts), unless one has the key.
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
+import { CompiledQuery } from 'kysely';
 import {
   type AuditRecord,
   BREAK,
@@ -56,6 +57,25 @@ const BATCH = 1000;
 const MOST_HEADS = 1000;
 /** Characters of what callers choose freely. */
 const MOST_TEXT = 254;
+
+/** Every change writes a line: these two are built once. */
+const COLUMNS = [
+  'tenant',
+  'seq',
+  'time',
+  'principal',
+  'principal_name',
+  'credential',
+  'source',
+  'permission',
+  'target',
+  'target_id',
+  'request_id',
+  'outcome',
+  'decision',
+] as const satisfies readonly (keyof ReturnType<typeof recordOf>)[];
+const ADD = `insert into audit (${COLUMNS.join(', ')}, hash) values (${COLUMNS.map(() => '?').join(', ')}, ?)`;
+const MOVE = 'update audit_head set seq = ?, hash = ?, first_seq = ?, anchor = ?, mac = ? where tenant = ? and mac = ?';
 
 /** Half a surrogate pair would come back from the database as another character, and the line would look changed. */
 const text = (value: string): string => value.slice(0, MOST_TEXT).toWellFormed();
@@ -190,18 +210,15 @@ export class AuditLog {
     const record = recordOf(head.seq + 1, now, line);
     const hash = lineHash(key, head.hash, record);
     if (!(await this.#move(tx, key, line.tenantId, head, { ...head, seq: record.seq, hash }))) return false;
-    await tx
-      .insertInto('audit')
-      .values({ ...record, hash })
-      .execute();
+    await tx.executeQuery(CompiledQuery.raw(ADD, [...COLUMNS.map((column) => record[column]), hash]));
     return true;
   }
 
   /** Compares before it writes, so that a head kept in memory can be stale and never wrong. */
   async #move(tx: Tx, key: KeyObject, tenant: string, from: Head, to: Omit<Head, 'mac'>): Promise<boolean> {
     const next = withMac(key, tenant, to);
-    const { numUpdatedRows } = await tx.updateTable('audit_head').set(next).where('tenant', '=', tenant).where('mac', '=', from.mac).executeTakeFirst();
-    if (numUpdatedRows === 0n) return false;
+    const { numAffectedRows } = await tx.executeQuery(CompiledQuery.raw(MOVE, [next.seq, next.hash, next.first_seq, next.anchor, next.mac, tenant, from.mac]));
+    if (numAffectedRows === 0n) return false;
     this.#key = key;
     if (this.#heads.size >= MOST_HEADS && !this.#heads.has(tenant)) this.#heads.delete(this.#heads.keys().next().value as string);
     this.#heads.set(tenant, next);

@@ -1,4 +1,5 @@
 // Limits per tenant: counted in the transaction that creates, changes or removes, so that no race can overshoot and nothing stays reserved by a failure.
+import { CompiledQuery } from 'kysely';
 import { INSTALLATION } from './authorize.ts';
 import type { AnyResource } from './contract.ts';
 import type { Db } from './db.ts';
@@ -22,18 +23,23 @@ export async function limitsOf(db: Db, tenantId: string, names: readonly string[
   const limits = new Map<string, Limit>();
   // What belongs to the installation is nobody's to limit.
   if (tenantId === INSTALLATION || names.length === 0) return limits;
-  const found = await db
-    .selectFrom('quota_limit')
-    .select(['tenant', 'name', 'value'])
-    .where('tenant', 'in', [tenantId, EVERY_TENANT])
-    .where('name', 'in', names)
-    .execute();
+  const { rows: found } = await db.executeQuery<{ tenant: string; name: string; value: number }>(
+    CompiledQuery.raw(`select tenant, name, value from quota_limit where tenant in (?, ?) and name in (${names.map(() => '?').join(', ')})`, [
+      tenantId,
+      EVERY_TENANT,
+      ...names,
+    ]),
+  );
   for (const { tenant, name, value } of found) {
     if (tenant === tenantId) limits.set(name, { value, source: 'tenant' });
     else if (!limits.has(name)) limits.set(name, { value, source: 'default' });
   }
   return limits;
 }
+
+/** Made with most changes, so it is built once. */
+const COUNT =
+  'insert into quota_usage (tenant, name, value) values (?, ?, ?) on conflict (tenant, name) do update set value = quota_usage.value + excluded.value returning value';
 
 /** Replaces the cost `before` by `after`. Only more of something is refused: what is there already stays when a limit becomes smaller. */
 export async function adjustQuota(unit: Unit, before: Record<string, number> | undefined, after: Record<string, number> | undefined): Promise<void> {
@@ -42,12 +48,8 @@ export async function adjustQuota(unit: Unit, before: Record<string, number> | u
   const more = changes.filter(({ change }) => change > 0).map(({ name }) => name);
   const limits = await limitsOf(unit.tx, unit.tenantId, more);
   for (const { name, change } of changes) {
-    const usage = await unit.tx
-      .insertInto('quota_usage')
-      .values({ tenant: unit.tenantId, name, value: change })
-      .onConflict((on) => on.columns(['tenant', 'name']).doUpdateSet((of) => ({ value: of('quota_usage.value', '+', change) })))
-      .returning('value')
-      .executeTakeFirstOrThrow();
+    const { rows } = await unit.tx.executeQuery<{ value: number }>(CompiledQuery.raw(COUNT, [unit.tenantId, name, change]));
+    const [usage] = rows as [{ value: number }];
     const limit = limits.get(name);
     if (change > 0 && limit !== undefined && usage.value > limit.value) {
       throw new Fault('quota_exceeded', `This needs ${change} more ${name}, and ${usage.value - change} of ${limit.value} are in use`, {
