@@ -67,8 +67,8 @@ export async function createApp({ core, log, access, calls, web, recheckMs = REC
     logger: false,
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false,
-    // Image references are targets, and percent-encoding triples a character.
-    routerOptions: { maxParamLength: 2048, querystringParser: () => ({}) },
+    // Names of objects are targets, and percent-encoding triples a byte.
+    routerOptions: { maxParamLength: 4096, querystringParser: () => ({}) },
     requestIdHeader: false,
     // The core validates, by the contracts. Fastify's own compilers would be loaded and never used: five megabytes.
     schemaController: { compilersFactory: { buildValidator: (() => () => () => true) as never, buildSerializer: () => () => JSON.stringify } },

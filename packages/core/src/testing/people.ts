@@ -60,7 +60,7 @@ export interface People extends Bench {
   principal(email: string): Promise<Principal>;
 }
 
-export async function people(options: Omit<BenchOptions, 'definitions' | 'clock'> & { clock?: JumpingClock } = {}): Promise<People> {
+export async function people(options: Omit<BenchOptions, 'clock'> & { clock?: JumpingClock } = {}): Promise<People> {
   const hasher = new CountingHasher();
   const clock = options.clock ?? new JumpingClock(Date.UTC(2030, 0, 1));
   let directory: Directory | undefined;
@@ -73,7 +73,7 @@ export async function people(options: Omit<BenchOptions, 'definitions' | 'clock'
       return made;
     },
   };
-  const definitions = services.map((one) => (one.contract === auths ? auth : one));
+  const definitions = (options.definitions ?? services).map((one) => (one.contract === auths ? auth : one));
   const b = await bench({ ...options, clock, definitions });
   const open: People['open'] = async (operation, input, source = SOURCE) =>
     (await b.core.invoke({ service: 'auth', operation, input, principal: undefined, source })).value;

@@ -13,6 +13,9 @@ export const bucketNameField = z
 
 const bytes = z.int().min(0);
 
+/** Seconds. A day of answers would be more than the objects themselves: calls are many. */
+const SHORTLY = 600;
+
 export const NotificationField = z.strictObject({
   id: z.string().min(1).max(255).optional().meta({ description: 'Name of the rule; made up when absent' }),
   events: z
@@ -288,6 +291,7 @@ export const objects = contract(object, {
   }),
   delete: action(object, {
     summary: 'Delete an object, or one version of it',
+    answerKept: SHORTLY,
     destructive: true,
     input: { version: versionInput, bypassGovernance: z.boolean().default(false).meta({ description: 'Also when it is locked in governance mode' }) },
     output: z.strictObject({ key: z.string(), deleteMarker: z.boolean(), version: z.string().optional() }),
@@ -295,6 +299,7 @@ export const objects = contract(object, {
   }),
   copy: action(object, {
     summary: 'Copy an object',
+    answerKept: SHORTLY,
     input: {
       to: z
         .string()
@@ -308,6 +313,7 @@ export const objects = contract(object, {
   }),
   move: action(object, {
     summary: 'Give an object another name, in the same bucket or another',
+    answerKept: SHORTLY,
     input: {
       to: z
         .string()
@@ -320,18 +326,21 @@ export const objects = contract(object, {
   }),
   restore: action(object, {
     summary: 'Make an older version the newest again, or undo a deletion',
+    answerKept: SHORTLY,
     input: { version: z.string().max(128).optional().meta({ description: 'Which one; the newest before the deletion when absent' }) },
     output: ObjectView,
     examples: [['object restore photos/a.jpg', '']],
   }),
   setTags: action(object, {
     summary: 'Replace the tags of an object',
+    answerKept: SHORTLY,
     input: { tags: metadataInput.tags, version: versionInput },
     output: ObjectView,
     examples: [['object set-tags photos/a.jpg --tags album=summer', '']],
   }),
   setLock: action(object, {
     summary: 'Lock a version against deletion, or lift a legal hold',
+    answerKept: SHORTLY,
     input: {
       version: versionInput,
       mode: z.enum(['GOVERNANCE', 'COMPLIANCE']).optional().meta({ description: 'Retention; needs `until`' }),
@@ -364,6 +373,7 @@ export const objects = contract(object, {
   }),
   uploadStart: action(object, {
     summary: 'Begin an upload in parts',
+    answerKept: SHORTLY,
     input: metadataInput,
     output: Upload,
     examples: [['object upload-start photos/big.iso', '']],
@@ -389,6 +399,7 @@ export const objects = contract(object, {
   }),
   uploadComplete: action(object, {
     summary: 'Make the object of the parts of an upload',
+    answerKept: SHORTLY,
     input: {
       upload: z.string().max(128).meta({ description: 'Id of the upload' }),
       parts: z
@@ -403,6 +414,7 @@ export const objects = contract(object, {
   }),
   uploadAbort: action(object, {
     summary: 'Give up an upload and free its parts',
+    answerKept: SHORTLY,
     input: { upload: z.string().max(128).meta({ description: 'Id of the upload' }) },
     output: z.strictObject({ upload: z.string() }),
     examples: [],

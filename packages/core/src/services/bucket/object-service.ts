@@ -33,9 +33,6 @@ export const objectService = service(objects, (context) => {
     await refuseDenied(context, engine, calling, bucket, action, key, { version });
     return { bucket, key, name };
   };
-  const targetOf = (call: { target: string | undefined } | { targetName: string }): string =>
-    'targetName' in call ? call.targetName : (call.target as string);
-
   /** The bucket of a list, and what names in it begin with. */
   const below = async (call: Call<Objects, unknown>, action: string): Promise<{ bucket: Bucket; prefix: string }> => {
     const slash = call.targetName.indexOf('/');

@@ -109,6 +109,7 @@ export const s3KeyService = service(s3Keys, (context) => {
         return make(call, { name, ...ownerOf(call), spec });
       },
       async ofOwner(call) {
+        refuseKeys(call, 'is given no other key');
         const owner = ownerOf(call);
         const name = defaultName(owner.ownerId);
         const row = await call.rows.find(name);

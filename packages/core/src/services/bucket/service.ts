@@ -1,6 +1,7 @@
 // Buckets, and the S3 endpoint. What is in buckets the engine keeps; here are their rows, what is configured about them, and the listener that serves them.
 import { Fault } from '../../kernel/errors.ts';
-import { type Call, type Preparation, type RowOf, service } from '../../kernel/service.ts';
+import type { Listener } from '../../kernel/listener.ts';
+import { type Call, type Preparation, type RowOf, type ServiceContext, service } from '../../kernel/service.ts';
 import { actorOf, bucketOf, type Calling, refuseDenied } from './calls.ts';
 import { checkedConfig } from './configuring.ts';
 import { buckets, CONFIG_NAMES, s3Keys, s3s } from './contract.ts';
@@ -153,6 +154,7 @@ export const bucketService = service(buckets, (context) => {
       },
     },
     reseal: resealTenantKeys,
+    listener: s3Listener(context),
     async start() {
       engine.startSweep();
       await notifier.start();
@@ -189,6 +191,18 @@ function readable(name: ConfigName, value: unknown): unknown {
     if (error instanceof SyntaxError) return value;
     throw error;
   }
+}
+
+/** The protocol is loaded when somebody is to be served by it. */
+function s3Listener(context: ServiceContext): Listener {
+  return {
+    name: 's3',
+    defaultPort: 9000,
+    async listen(at) {
+      const { listenS3 } = await import('./s3/listen.ts');
+      return listenS3(context, at);
+    },
+  };
 }
 
 export const s3Service = service(s3s, (context) => ({
