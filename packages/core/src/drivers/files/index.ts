@@ -139,10 +139,10 @@ export class FilesObjectStore implements ObjectStoreDriver {
   async status(signal: AbortSignal): Promise<StoreStatus> {
     signal.throwIfAborted();
     const small = await this.#open();
-    const { total, free, usable } = await spaceOf(this.#directory);
+    const { total, free, low } = await spaceOf(this.#directory);
     const broken = small.broken;
-    const state = broken !== undefined ? 'down' : usable === 0 ? 'degraded' : 'up';
-    const detail = broken?.message ?? (usable === 0 ? 'full: objects can be read and deleted' : 'synced before every answer');
+    const state = broken !== undefined ? 'down' : low ? 'degraded' : 'up';
+    const detail = broken?.message ?? (low ? 'nearly full: objects can be read and deleted' : 'synced before every answer');
     return {
       engine: 'files',
       location: this.#directory,
@@ -168,10 +168,10 @@ export class FilesObjectStore implements ObjectStoreDriver {
     ];
     try {
       await this.ping();
-      const { free, usable } = await spaceOf(this.#directory);
+      const { free, low } = await spaceOf(this.#directory);
       const detail = `${Math.floor(free / 2 ** 20)} MiB free at ${this.#directory}`;
-      const check = { name: 'objects', ok: usable > 0, detail: usable > 0 ? detail : `${detail}: too few for new objects` };
-      return { driver: 'files', features, checks: [usable > 0 ? check : { ...check, remedy: `df -h ${this.#directory}  # free some space` }] };
+      const check = { name: 'objects', ok: !low, detail: low ? `${detail}: too few for new objects` : detail };
+      return { driver: 'files', features, checks: [!low ? check : { ...check, remedy: `df -h ${this.#directory}  # free some space` }] };
     } catch (error) {
       const { message, hint } = driverError(error, 'objects');
       return { driver: 'files', features, checks: [{ name: 'objects', ok: false, detail: message, remedy: hint ?? `ls -ld ${this.#directory}` }] };

@@ -5,21 +5,25 @@ import { DriverError } from '../../kernel/errors.ts';
 import { translated } from './errors.ts';
 
 const MOST_KEPT_FREE = 64 * 1024 * 1024;
-const SHARE_KEPT_FREE = 0.05;
-/** The file system is asked again after so many bytes. */
-const ASK_AGAIN = 4 * 1024 * 1024;
+/** Of a file system that is so small that the above would be most of it. */
+const SHARE_KEPT_FREE = 0.25;
+/** The file system is asked again after so many bytes; they count towards what is kept free. */
+const ASK_AGAIN = 2 * 1024 * 1024;
 
 export interface Space {
   total: number;
   free: number;
   /** Of `free`, what may be written. */
   usable: number;
+  /** So little that larger objects may be refused. */
+  low: boolean;
 }
 
 export async function spaceOf(path: string): Promise<Space> {
   const { bsize, blocks, bavail } = await translated(`Cannot ask for the room at ${path}`, statfs(path));
   const [total, free] = [blocks * bsize, bavail * bsize];
-  return { total, free, usable: Math.max(0, free - Math.min(MOST_KEPT_FREE, total * SHARE_KEPT_FREE)) };
+  const usable = Math.max(0, Math.floor(free - Math.min(MOST_KEPT_FREE, total * SHARE_KEPT_FREE)));
+  return { total, free, usable, low: usable < ASK_AGAIN };
 }
 
 export class Room {

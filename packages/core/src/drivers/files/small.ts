@@ -26,7 +26,7 @@ const syncFile = promisify(fdatasync);
 /** One transaction holds the event loop no longer than this many bytes take. */
 const TRANSACTION_BYTES = 1024 * 1024;
 /** So long a log is copied into the database. */
-const LOG_BYTES = 8 * 1024 * 1024;
+const LOG_BYTES = 4 * 1024 * 1024;
 const PAGE_BYTES = 4096;
 /** Free pages of the database are used by what comes next, so they are given back to the disk only when nothing comes, or when they are many. */
 const IDLE_MILLISECONDS = 1000;
@@ -144,9 +144,12 @@ export class SmallBlobs {
     clearTimeout(this.#idle);
     await this.#running;
     try {
-      // SQLite would copy the log by itself and remove it, without a sync between.
       if (this.#broken === undefined) await this.#checkpoint();
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'the log of small blobs could not be copied into their database; the next start does it');
     } finally {
+      // Closing, SQLite copies what is left of the log by itself.
+      if (this.#options.durable) this.#database.pragma('synchronous = FULL');
       this.#database.close();
       closeSync(this.#logFile);
       closeSync(this.#databaseFile);
