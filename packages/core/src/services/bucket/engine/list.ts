@@ -34,13 +34,15 @@ function commonPrefix(key: string, { prefix, delimiter }: Pick<ListOptions, 'pre
   return at < 0 ? undefined : key.slice(0, at + delimiter.length);
 }
 
-async function pageOf<Row extends { key: string }>(scan: Scan<Row>, begin: From<Row> | undefined, options: ListOptions): Promise<Page<Row>> {
+/** `rolls`: the scan gives only one row for each common prefix. */
+async function pageOf<Row extends { key: string }>(scan: Scan<Row>, begin: From<Row> | undefined, options: ListOptions, rolls = false): Promise<Page<Row>> {
   const { prefix, limit } = options;
   const page: Page<Row> = { rows: [], prefixes: [], truncated: false, last: undefined };
   const before = after(prefix);
   let from = beginning(begin, options);
   let shown = 0;
-  let size = options.delimiter === undefined || options.delimiter === '' ? limit + 1 : Math.min(limit + 1, FEW);
+  const whole = rolls || options.delimiter === undefined || options.delimiter === '';
+  let size = whole ? limit + 1 : Math.min(limit + 1, FEW);
   while (limit > 0 && from !== undefined && (before === undefined || 'row' in from || compareKeys(from.key, before) < 0)) {
     const rows = await scan(from, before, size);
     let rolled: string | undefined;
@@ -84,21 +86,67 @@ function beginning<Row extends { key: string }>(begin: From<Row> | undefined, op
 
 const placeOf = <Row extends { key: string }>(from: From<Row>): Place => ('row' in from ? { key: from.row.key, inclusive: false } : from);
 
-export async function listObjects(ground: Ground, bucket: Bucket, options: ListOptions): Promise<ObjectPage> {
-  const scan: Scan<VersionRow> = (from, before, limit) => {
+const LIVE = 'bucket_id = ? and latest = 1 and marker = 0';
+
+/** Live objects in order. */
+const scanLive =
+  (ground: Ground, bucket: Bucket): Scan<VersionRow> =>
+  (from, before, limit) => {
     const { key, inclusive } = placeOf(from);
     return all<VersionRow>(
       ground.db,
-      `select ${VERSION_COLUMNS} from object_version where bucket_id = ? and latest = 1 and marker = 0 and key ${inclusive ? '>=' : '>'} ?
-        ${before === undefined ? '' : 'and key < ?'} order by key limit ?`,
+      `select ${VERSION_COLUMNS} from object_version where ${LIVE} and key ${inclusive ? '>=' : '>'} ? ${before === undefined ? '' : 'and key < ?'}
+        order by key limit ?`,
       bucket.id,
       key,
       ...(before === undefined ? [] : [before]),
       limit,
     );
   };
+
+/**
+ * Of live objects the first of every common prefix, and all that have none: each step looks up the first key after what the last one stands for. In one statement,
+ * because a thousand small ones take several times as long. It counts bytes, not characters, so that keys may have any of them.
+ */
+const scanFolders =
+  (ground: Ground, bucket: Bucket, prefix: string, delimiter: string, afterDelimiter: string): Scan<VersionRow> =>
+  (from, before, limit) => {
+    const { key, inclusive } = placeOf(from);
+    const bytes = Buffer.byteLength(prefix);
+    const bound = before === undefined ? '' : 'and key < ?';
+    const bounds = before === undefined ? [] : [before];
+    const found = `instr(substr(cast(k as blob), ?), cast(? as blob))`;
+    return all<VersionRow>(
+      ground.db,
+      `with recursive step (n, k) as (
+          select * from (select 1, key from object_version where ${LIVE} and key ${inclusive ? '>=' : '>'} ? ${bound} order by key limit 1)
+        union all
+          select n + 1, (select key from object_version where ${LIVE} and key >= case ${found} when 0 then cast(cast(k as blob) || x'00' as text)
+              else cast(substr(cast(k as blob), 1, ? + ${found}) || cast(? as blob) as text) end ${bound} order by key limit 1)
+            from step where k is not null limit ?)
+        select ${VERSION_COLUMNS} from step cross join object_version on key = k where ${LIVE} order by n`,
+      bucket.id,
+      key,
+      ...bounds,
+      bucket.id,
+      bytes + 1,
+      delimiter,
+      bytes - 1,
+      bytes + 1,
+      delimiter,
+      afterDelimiter,
+      ...bounds,
+      limit,
+      bucket.id,
+    );
+  };
+
+export async function listObjects(ground: Ground, bucket: Bucket, options: ListOptions): Promise<ObjectPage> {
+  const { prefix, delimiter = '' } = options;
+  const afterDelimiter = delimiter === '' ? undefined : after(delimiter);
+  const scan = afterDelimiter === undefined ? scanLive(ground, bucket) : scanFolders(ground, bucket, prefix, delimiter, afterDelimiter);
   const begin = options.after === undefined ? undefined : { key: options.after, inclusive: false };
-  const { rows, prefixes, truncated, last } = await ground.read(() => pageOf(scan, begin, options));
+  const { rows, prefixes, truncated, last } = await ground.read(() => pageOf(scan, begin, options, afterDelimiter !== undefined));
   return {
     objects: rows.map((row) => infoOf(bucket.id, row)),
     prefixes,
