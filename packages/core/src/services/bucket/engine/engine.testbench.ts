@@ -11,6 +11,7 @@ import { buckets } from '../contract.ts';
 import { migrations } from '../tables.ts';
 import { claimName, releaseName } from './buckets.ts';
 import { type EngineOptions, engineOf, type ObjectEngine } from './objects.ts';
+import { all } from './sql.ts';
 import { type Actor, type Bucket, type ObjectAttributes, ObjectError, type PutOptions } from './types.ts';
 
 /** A clock that is set, and does not wake those who sleep: nothing of a core has to run for a day that passes. */
@@ -42,6 +43,10 @@ export interface EngineBench extends AsyncDisposable {
   text(bucket: Bucket, key: string, version?: string): Promise<string>;
   /** Ids of the blobs that the object store has, once what was deleted has gone. */
   blobs(): Promise<string[]>;
+  /** What a statement gives, behind the engine's back. */
+  rows<T>(text: string, ...values: (string | number)[]): Promise<T[]>;
+  /** As kill -9. */
+  kill(): void;
 }
 
 export const actor: Actor = { principal: 'usr-test', principalName: 'test', tenantId: TENANT, credential: undefined, source: 'test', requestId: 'req' };
@@ -119,6 +124,8 @@ export async function engineBench(options: BenchOptions & { engine?: EngineOptio
       await engine.settled();
       return (await made.drivers.drivers['object-store'].list(undefined, 1000)).map(({ id }) => id);
     },
+    rows: (text, ...values) => all(made.db, text, ...values),
+    kill: () => made.kill(),
     async [Symbol.asyncDispose]() {
       await engine.close();
       await made.close();
