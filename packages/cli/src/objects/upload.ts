@@ -27,10 +27,11 @@ export const MTIME = 'mtime';
 export const mtimeText = (milliseconds: number): string => (Math.floor(milliseconds) / 1000).toString();
 /** Milliseconds; undefined where it says nothing, or nothing that is a time. */
 export function mtimeFrom(metadata: Readonly<Record<string, string>>): number | undefined {
-  const text = metadata[MTIME];
-  if (text === undefined || !/^\d{1,12}(\.\d+)?$/.test(text)) return undefined;
-  return Math.floor(Number(text) * 1000);
+  const match = /^(\d{1,12})(?:\.(\d+))?$/.exec(metadata[MTIME] ?? '');
+  return match === null ? undefined : Number(match[1]) * 1000 + Number((match[2] ?? '').padEnd(3, '0').slice(0, 3));
 }
+/** Times go through seconds with a fraction, which loses a little. */
+export const sameTime = (a: number, b: number): boolean => Math.abs(a - b) <= 2;
 
 export async function uploadFile(path: string, name: ObjectName, about: About, sending: Sending): Promise<ObjectView> {
   const file = await openFile(path);

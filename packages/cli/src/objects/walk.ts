@@ -18,7 +18,7 @@ export interface Walking {
   follow: boolean;
   wanted: Wanted;
   /** Hears why something is left out. */
-  skipped: (path: string, why: string) => void;
+  skipped: (path: string, why: string, key: string) => void;
 }
 
 export async function* walk(root: string, walking: Walking): AsyncGenerator<Found> {
@@ -36,7 +36,7 @@ async function* below(directory: string, prefix: string, above: readonly string[
     const name = bytes.toString('utf8');
     const path = join(directory, name);
     if (!isUtf8(bytes)) {
-      walking.skipped(path, 'its name is no text in UTF-8');
+      walking.skipped(path, 'its name is no text in UTF-8', `${prefix}${name}`);
       continue;
     }
     const key = `${prefix}${name}`;
@@ -47,9 +47,9 @@ async function* below(directory: string, prefix: string, above: readonly string[
     if (info.isDirectory()) {
       if (!walking.wanted.enters(key)) continue;
       const real = info.link ? await realpath(path) : path;
-      if (above.includes(real)) walking.skipped(path, 'it leads in a circle');
+      if (above.includes(real)) walking.skipped(path, 'it leads in a circle', key);
       else yield* below(real, `${key}/`, [...above, real], root, walking);
-    } else if (!info.isFile()) walking.skipped(path, 'it is a special file');
+    } else if (!info.isFile()) walking.skipped(path, 'it is a special file', key);
     else if (walking.wanted.takes(key)) yield { key, path, size: info.size, mtimeMs: info.mtimeMs };
   }
 }
@@ -71,14 +71,14 @@ async function behind(path: string, root: string, key: string, { follow, wanted,
     if (!wanted.takes(key) && !wanted.enters(key)) return undefined;
     const target = await realpath(path);
     if (!follow && target !== root && !target.startsWith(root.endsWith(sep) ? root : `${root}${sep}`)) {
-      skipped(path, 'it is a symbolic link that leads out of the directory; --follow-symlinks takes it');
+      skipped(path, 'it is a symbolic link that leads out of the directory; --follow-symlinks takes it', key);
       return undefined;
     }
     return Object.assign(await stat(path), { link: true });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') skipped(path, 'it is a symbolic link that leads nowhere, or has just been deleted');
-    else if (code === 'ELOOP') skipped(path, 'it leads in a circle');
+    if (code === 'ENOENT') skipped(path, 'it is a symbolic link that leads nowhere, or has just been deleted', key);
+    else if (code === 'ELOOP') skipped(path, 'it leads in a circle', key);
     else throw unreadable(path, error);
     return undefined;
   }

@@ -1,0 +1,33 @@
+// `cloud bucket notification`: one rule in flags, many as a document, none with --none.
+import { usage } from '../base.ts';
+import { runOperation } from '../run.ts';
+import { flag, isSet, type Words } from '../words.ts';
+
+const ONE = ['queue', 'webhook', 'event', 'prefix', 'suffix', 'id'] as const;
+
+export async function run(words: Words): Promise<number> {
+  const given = ONE.filter((name) => words.flags.has(name));
+  const ways = [words.flags.has('rules'), isSet(words, 'none'), given.length > 0, words.flags.has('from')].filter(Boolean).length;
+  if (ways === 0) {
+    throw usage(
+      'Say where events go: --queue <name> or --webhook <address>; --rules for several rules, --none to end it',
+      'cloud bucket configuration <bucket> shows what is set',
+    );
+  }
+  if (ways > 1) throw usage('Give one rule in flags, or --rules, or --none, not several of them: each replaces all rules');
+  if (words.flags.has('rules') || words.flags.has('from')) return runOperation(words);
+  return runOperation({ ...words, flags: new Map([...words.flags, ['rules', [JSON.stringify(isSet(words, 'none') ? [] : [ruleOf(words)])]]]) });
+}
+
+export function ruleOf(words: Words): Record<string, unknown> {
+  const [queue, webhook] = [flag(words, 'queue'), flag(words, 'webhook')];
+  if ((queue === undefined) === (webhook === undefined)) throw usage('A rule has one place that events go to: --queue or --webhook');
+  const rule: Record<string, unknown> = queue === undefined ? { webhook } : { queue };
+  const events = words.flags.get('event')?.flatMap((value) => value.split(','));
+  if (events !== undefined) rule['events'] = events.map((event) => (event.startsWith('s3:') ? event : `s3:${event}`));
+  for (const name of ['prefix', 'suffix', 'id'] as const) {
+    const value = flag(words, name);
+    if (value !== undefined) rule[name] = value;
+  }
+  return rule;
+}
