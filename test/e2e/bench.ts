@@ -78,6 +78,8 @@ export class TestCloud implements AsyncDisposable {
       CLOUD_DATA_DIR: this.dataDir,
       TZ: 'UTC',
       LANG: 'C.UTF-8',
+      // Whoever tests it says where.
+      CLOUD_S3_LISTEN: 'off',
       ...(process.env['DOCKER_HOST'] === undefined ? {} : { DOCKER_HOST: process.env['DOCKER_HOST'] }),
       ...env,
     };

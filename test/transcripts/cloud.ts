@@ -22,6 +22,8 @@ export class Cloud implements AsyncDisposable {
     TZ: 'UTC',
     LANG: 'C.UTF-8',
     TERM: 'xterm',
+    // Its port would be another one each time.
+    CLOUD_S3_LISTEN: 'off',
   };
 
   /** With a daemon that runs. */

@@ -13,6 +13,8 @@ export interface DaemonRecord {
   startedAt: string;
   socket: string;
   listen?: string;
+  /** Where S3 clients are served. */
+  s3?: string;
 }
 
 export interface SystemInfo {

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join, resolve } from 'node:path';
-import type { Core, Log } from '@thecloud/core';
+import type { Core, Listening, Log } from '@thecloud/core';
 import { Fault, FILES, socketPathOf } from '@thecloud/core/contracts';
 import { overSocket, overTcp } from './access.ts';
 import { type Address, parseListen } from './address.ts';
@@ -13,12 +13,15 @@ import { writeFileWhole } from './files.ts';
 import { listenOnSocket, listenOnTcp, MAX_CONNECTIONS, type Patience } from './listen.ts';
 import { takeMasterKeys } from './master-keys.ts';
 import { webOf } from './origin.ts';
+import { AUTO, checkS3Listen, listenForS3 } from './s3.ts';
 import { sourcesOf } from './source.ts';
 import { createUpgrades } from './upgrade.ts';
 
 export interface ServeOptions {
   /** TCP besides the socket: `127.0.0.1:7070`, or a port on loopback; port 0 takes a free one. */
   listen?: string | undefined;
+  /** Where S3 clients are served: `127.0.0.1:9000`, a port on loopback, `auto` or `off`. Default `off`. */
+  s3Listen?: string | undefined;
   /** Leave to listen on an address that other machines reach, by plain HTTP. Default false. */
   insecureListen?: boolean | undefined;
   /** Names, besides localhost and the address itself, by which it is asked for over TCP. */
@@ -47,6 +50,8 @@ export interface DaemonOptions extends Omit<ServeOptions, 'log'> {
   /** Where log lines go; standard error otherwise. */
   logFile?: string | undefined;
   log?: Log | undefined;
+  /** Default `auto`: where the data directory served S3 clients before, else 127.0.0.1:9000, else a free port; it is remembered. */
+  s3Listen?: string | undefined;
 }
 
 /** The file `daemon.json`: there while a daemon serves the directory. After a crash it stays and tells of a process that is gone. */
@@ -56,6 +61,8 @@ export interface DaemonRecord {
   startedAt: string;
   socket: string;
   listen?: string;
+  /** Where S3 clients are served. */
+  s3?: string;
 }
 
 export interface Daemon {
@@ -63,6 +70,8 @@ export interface Daemon {
   readonly socketPath: string;
   /** Where TCP is served, if it is. */
   readonly address: Address | undefined;
+  /** Where S3 clients are served, if they are. */
+  readonly s3: Address | undefined;
   /** Takes no more calls, ends streams and channels, lets the rest finish for ten seconds, then closes the core. Twice is once. */
   close(): Promise<void>;
 }
@@ -70,10 +79,18 @@ export interface Daemon {
 const GRACE_MS = 10_000;
 
 /** The master key comes from the environment (`CLOUD_MASTER_KEY` and its like), which does not have it any more afterwards, so that no child inherits it. */
-export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog, production = false, ...rest }: DaemonOptions): Promise<Daemon> {
+export async function startDaemon({
+  dataDir: given,
+  driver,
+  logFile,
+  log: ownLog,
+  production = false,
+  s3Listen = AUTO,
+  ...rest
+}: DaemonOptions): Promise<Daemon> {
   const dataDir = resolve(given);
   socketPathOf(dataDir); // too long: said before anything is made
-  checkOptions(rest);
+  checkOptions({ ...rest, s3Listen });
   const keys = await takeMasterKeys(process.env, { production });
   const log = ownLog ?? (await import('./log.ts')).createLog({ file: logFile });
   const { createCore } = await import('@thecloud/core');
@@ -81,7 +98,7 @@ export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog
   const core = await createCore({ dataDir, log, start: false, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
   let daemon: Daemon | undefined;
   try {
-    daemon = await serve(core, { ...rest, log });
+    daemon = await serve(core, { ...rest, log, s3Listen });
     await core.start();
     return daemon;
   } catch (error) {
@@ -91,8 +108,10 @@ export async function startDaemon({ dataDir: given, driver, logFile, log: ownLog
 }
 
 /** Throws `invalid_input` for what no daemon could be started with. */
-function checkOptions({ listen, allowedHosts, allowedOrigins, trustedProxies = [], rateLimit, maxConnections }: Omit<ServeOptions, 'log'>): void {
+function checkOptions(options: Omit<ServeOptions, 'log'>): void {
+  const { listen, s3Listen = 'off', insecureListen = false, allowedHosts, allowedOrigins, trustedProxies = [], rateLimit, maxConnections } = options;
   if (listen !== undefined) parseListen(listen);
+  checkS3Listen(s3Listen, insecureListen);
   webOf(allowedHosts, allowedOrigins);
   sourcesOf(trustedProxies);
   if (rateLimit !== undefined && !(Number.isInteger(rateLimit) && rateLimit >= 0 && rateLimit <= 1_000_000)) {
@@ -103,9 +122,11 @@ function checkOptions({ listen, allowedHosts, allowedOrigins, trustedProxies = [
   }
 }
 
+const textOf = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`;
+
 /** Serves a core that exists. It must hold the lock of its data directory; closing the daemon closes it. */
 export async function serve(core: Core, options: ServeOptions): Promise<Daemon> {
-  const { listen, insecureListen, log, recheckMs, patience, maxConnections = MAX_CONNECTIONS } = options;
+  const { listen, s3Listen = 'off', insecureListen = false, log, recheckMs, patience, maxConnections = MAX_CONNECTIONS } = options;
   checkOptions(options);
   const web = webOf(options.allowedHosts, options.allowedOrigins);
   const { localAdministrator: owner } = await import('@thecloud/core');
@@ -119,6 +140,7 @@ export async function serve(core: Core, options: ServeOptions): Promise<Daemon> 
 
   const servers: Server[] = [];
   let address: Address | undefined;
+  let s3: Listening | undefined;
   try {
     // TCP first: when its address is taken, nothing else has happened yet.
     if (listen !== undefined) {
@@ -127,13 +149,15 @@ export async function serve(core: Core, options: ServeOptions): Promise<Daemon> 
       const sources = sourcesOf(options.trustedProxies ?? []);
       const at = parseListen(listen);
       const door = { authenticate: overTcp(keeper, { limits: limitsOf(options.rateLimit), sources }), host: at.host };
-      const tcp = await listenOnTcp(at, handlers, door, { allowRemote: insecureListen ?? false, maxConnections, sources, log });
+      const tcp = await listenOnTcp(at, handlers, door, { allowRemote: insecureListen, maxConnections, sources, log });
       servers.push(tcp.server);
       address = tcp.address;
     }
+    s3 = await listenForS3(core, { listen: s3Listen, allowRemote: insecureListen, log });
     servers.push(await listenOnSocket(socketPath, handlers, { authenticate: overSocket({ core, owner, adminToken: await readAdminToken(core.dataDir) }) }));
   } catch (error) {
     for (const server of servers) server.close();
+    await s3?.close();
     throw error;
   }
 
@@ -143,10 +167,11 @@ export async function serve(core: Core, options: ServeOptions): Promise<Daemon> 
     version: core.version,
     startedAt: new Date().toISOString(),
     socket: socketPath,
-    ...(address === undefined ? {} : { listen: address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}` }),
+    ...(address === undefined ? {} : { listen: textOf(address) }),
+    ...(s3 === undefined ? {} : { s3: textOf(s3) }),
   };
   await writeFileWhole(recordPath, `${JSON.stringify(record)}\n`);
-  log.info({ version: record.version, socket: record.socket, listen: record.listen }, 'serving');
+  log.info({ version: record.version, socket: record.socket, listen: record.listen, s3: record.s3 }, 'serving');
 
   const stop = async (): Promise<void> => {
     log.info({}, 'stopping');
@@ -167,5 +192,5 @@ export async function serve(core: Core, options: ServeOptions): Promise<Daemon> 
     log.info({}, 'stopped');
   };
   let stopping: Promise<void> | undefined;
-  return { core, socketPath, address, close: () => (stopping ??= stop()) };
+  return { core, socketPath, address, s3: s3 === undefined ? undefined : { host: s3.host, port: s3.port }, close: () => (stopping ??= stop()) };
 }

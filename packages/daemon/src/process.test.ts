@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,7 +31,7 @@ async function start(...args: string[]) {
 async function startWith(environment: Record<string, string>, ...args: string[]) {
   const child = spawn(process.execPath, ['--conditions=@thecloud/source', entry, '--data-dir', dataDir, '--driver', 'memory', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...environment },
+    env: { ...process.env, CLOUD_S3_LISTEN: 'off', ...environment },
   });
   running.add(child);
   const exit = once(child, 'exit').then(([code]) => (running.delete(child), code as number | null));
@@ -41,7 +42,10 @@ async function startWith(environment: Record<string, string>, ...args: string[])
     child,
     exit,
     log: () => log,
-    said: JSON.parse(line.toString()) as { ready?: { pid: number; socket: string }; error?: { code: string; message: string } },
+    said: JSON.parse(line.toString()) as {
+      ready?: { pid: number; socket: string; s3?: { host: string; port: number } };
+      error?: { code: string; message: string };
+    },
   };
 }
 const missing = (name: string) =>
@@ -134,5 +138,64 @@ describe('the log file', () => {
     const first = async (name: string) => (await readFile(join(dataDir, name), 'utf8'))[0];
     expect(await Promise.all(['x.log', 'x.log.1', 'x.log.2', 'x.log.3'].map(first))).toEqual(['9', '8', '7', '6']);
     expect(await missing('x.log.4')).toBe(true);
+  });
+});
+
+describe('S3 clients', () => {
+  /** Something else on a port of loopback. */
+  async function taken(): Promise<{ port: number; close(): Promise<void> }> {
+    const server = createServer();
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    return { port: (server.address() as AddressInfo).port, close: () => new Promise((done) => server.close(() => done())) };
+  }
+  const stop = async ({ child, exit }: Awaited<ReturnType<typeof start>>) => {
+    child.kill('SIGTERM');
+    expect(await exit).toBe(0);
+  };
+
+  it('are served where it is said, and nowhere when that is said', async () => {
+    const none = await start();
+    expect(none.said.ready).not.toHaveProperty('s3');
+    await stop(none);
+    const given = await start('--s3-listen', '127.0.0.1:0');
+    const port = given.said.ready?.s3?.port as number;
+    expect(JSON.parse(await readFile(join(dataDir, 'daemon.json'), 'utf8'))).toMatchObject({ s3: `127.0.0.1:${port}` });
+    expect((await fetch(`http://127.0.0.1:${port}/photos`)).status).toBe(404);
+    await stop(given);
+    expect(await missing('s3-port')).toBe(true);
+  });
+
+  it('find it where it was, whoever else listens at the usual place', async () => {
+    const first = await startWith({ CLOUD_S3_LISTEN: 'auto' });
+    const port = first.said.ready?.s3?.port as number;
+    expect((await readFile(join(dataDir, 's3-port'), 'utf8')).trim()).toBe(String(port));
+    await stop(first);
+    const other = await taken();
+    await writeFile(join(dataDir, 's3-port'), `${other.port}\n`);
+    const moved = await startWith({ CLOUD_S3_LISTEN: '' });
+    expect(moved.said.ready?.s3?.port).not.toBe(other.port);
+    expect(moved.log()).toContain('something else listens where S3 clients were served');
+    await stop(moved);
+    await other.close();
+    const again = await startWith({ CLOUD_S3_LISTEN: '' });
+    expect(again.said.ready?.s3).toEqual(moved.said.ready?.s3);
+    await stop(again);
+  });
+
+  it('an address that is taken, no loopback or none at all keeps the daemon from starting', async () => {
+    const other = await taken();
+    for (const [address, code] of [
+      [`127.0.0.1:${other.port}`, 'conflict'],
+      ['0.0.0.0:0', 'invalid_input'],
+      ['nowhere', 'invalid_input'],
+    ]) {
+      const { said, exit } = await start('--s3-listen', address as string);
+      expect(said.error, address).toMatchObject({ code });
+      expect(await exit).not.toBe(0);
+    }
+    await other.close();
+    const remote = await start('--s3-listen', '0.0.0.0:0', '--allow-remote');
+    expect(remote.said.ready?.s3).toMatchObject({ host: '0.0.0.0' });
+    await stop(remote);
   });
 });

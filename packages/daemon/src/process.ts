@@ -10,6 +10,7 @@ function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
       'data-dir': { type: 'string' },
       driver: { type: 'string' },
       listen: { type: 'string' },
+      's3-listen': { type: 'string', default: process.env.CLOUD_S3_LISTEN || undefined },
       'allow-remote': { type: 'boolean', default: false },
       'allowed-host': { type: 'string', multiple: true },
       'allowed-origin': { type: 'string', multiple: true },
@@ -28,6 +29,7 @@ function options(): Parameters<typeof startDaemon>[0] & { logLevel?: string } {
     dataDir: values['data-dir'] ?? defaultDataDir(process.env),
     driver,
     listen: values.listen,
+    s3Listen: values['s3-listen'],
     insecureListen: values['allow-remote'],
     allowedHosts: values['allowed-host'],
     allowedOrigins: values['allowed-origin'],
@@ -75,7 +77,7 @@ export async function main(): Promise<void> {
         );
       });
     }
-    say({ ready: { pid: process.pid, socket: daemon.socketPath, address: daemon.address } });
+    say({ ready: { pid: process.pid, socket: daemon.socketPath, address: daemon.address, s3: daemon.s3 } });
   } catch (error) {
     const fault =
       error instanceof Fault

@@ -59,6 +59,10 @@ export async function bench(play: Play = {}, options: Partial<ServeOptions> = {}
       calls.push(invocation);
       return play.channel?.(invocation) ?? missing(invocation);
     },
+    listeners: [],
+    listen: async (name) => {
+      throw new Fault('not_found', `There is no listener ${name}`);
+    },
     metrics: () => ({ calls: [{ service: 'vpc', operation: 'list', outcome: 'ok', count: 3, seconds: 0.5 }], queued: { vpc: 2 } }),
     close: async () => {
       closed = true;

@@ -30,6 +30,8 @@ export interface EmbedOptions {
   tenant?: string;
   /** False: the database is not synced to disk, which is faster and fit for throw-away data. Default true. */
   durable?: boolean;
+  /** Serves S3 clients: a port on loopback, or a host and a port; 0 takes a free one. Default: nobody is served. */
+  s3?: S3Place;
   /** Where the master key comes from. Default: as the environment says (`CLOUD_MASTER_KEY` and its like), else a file of the data directory. */
   masterKey?: MasterKeySource;
   /** Together with `masterKey`: what to rotate to before anything else is done. */
@@ -37,7 +39,22 @@ export interface EmbedOptions {
 }
 
 /** Letting go of it stops its controllers and closes its data directory; instances keep running, if their backend keeps them. */
-export type Embedded = Cloud & AsyncDisposable & ActingAs & { close(): Promise<void>; readonly dataDir: string };
+export type Embedded = Cloud & AsyncDisposable & ActingAs & Served & { close(): Promise<void>; readonly dataDir: string };
+
+export type S3Place = number | { host?: string; port: number };
+
+export interface Served {
+  /** Where S3 clients are served, `http://127.0.0.1:9000`; undefined when they are not. */
+  readonly s3Endpoint: string | undefined;
+}
+
+/** Listens until the core ends. */
+export async function serveS3(core: Core, place: S3Place | undefined): Promise<Served> {
+  if (place === undefined) return { s3Endpoint: undefined };
+  const { host = '127.0.0.1', port } = typeof place === 'number' ? { port: place } : place;
+  const at = await core.listen('s3', { host, port });
+  return { s3Endpoint: `http://${at.host.includes(':') ? `[${at.host}]` : at.host}:${at.port}` };
+}
 
 export interface ActingAs {
   /**
@@ -151,7 +168,7 @@ export const actingAs = (core: Core, who: Principal | string, acting: Acting): C
 
 /** Rejects with `not_found` when `as` names nobody. */
 export async function embed(options: EmbedOptions = {}): Promise<Embedded> {
-  const { dataDir = defaultDataDir(process.env), driver, log, masterKey, nextMasterKey, durable = true, as = localAdministrator, tenant } = options;
+  const { dataDir = defaultDataDir(process.env), driver, log, masterKey, nextMasterKey, durable = true, as = localAdministrator, tenant, s3 } = options;
   const core = await createCore({
     dataDir: resolve(dataDir),
     durable,
@@ -163,7 +180,8 @@ export async function embed(options: EmbedOptions = {}): Promise<Embedded> {
   const close = () => core.close();
   try {
     const principal = typeof as === 'string' ? await core.principal(as) : as;
-    return { ...actingAs(core, principal, { tenant }), dataDir: core.dataDir, close, [Symbol.asyncDispose]: close };
+    const served = await serveS3(core, s3);
+    return { ...actingAs(core, principal, { tenant }), ...served, dataDir: core.dataDir, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Core, createCore, type DriverSet, type Log, loadDrivers, localAdministrator, type Principal, silent, systemClock } from '@thecloud/core';
 import { type Cloud, type Contract, contracts, type Request } from '@thecloud/core/contracts';
-import { type ActingAs, actingAs, coreExchange } from './embed.ts';
+import { type ActingAs, actingAs, coreExchange, type S3Place, type Served, serveS3 } from './embed.ts';
 import { cloudOver, isFault, transportOf } from './exchange.ts';
 
 export interface EphemeralOptions {
@@ -12,6 +12,8 @@ export interface EphemeralOptions {
   driver?: 'memory' | 'docker' | DriverSet;
   /** Nothing is logged when absent. */
   log?: Log;
+  /** Serves S3 clients: a port on loopback, or a host and a port; 0 takes a free one. Default: nobody is served. */
+  s3?: S3Place;
   /** Who calls. Nobody is in the directory yet: `cloud.as('ann@example.com')` is for those whom the test makes. Default: the local administrator. */
   as?: Principal;
   /** Name or id of the tenant that calls act in. Default: the principal's own. */
@@ -19,20 +21,17 @@ export interface EphemeralOptions {
 }
 
 /** Disposing of it deletes all that was made in it, then its backend's leftovers and its data directory. */
-export type Ephemeral = Cloud & AsyncDisposable & ActingAs & { close(): Promise<void>; readonly dataDir: string };
+export type Ephemeral = Cloud & AsyncDisposable & ActingAs & Served & { close(): Promise<void>; readonly dataDir: string };
 
 const DELETE_TIMEOUT_MS = 120_000;
 
 /** `await using cloud = await ephemeral()`: a whole cloud with a temporary data directory. */
-export async function ephemeral({ driver = 'memory', log = silent, as = localAdministrator, tenant }: EphemeralOptions = {}): Promise<Ephemeral> {
+export async function ephemeral({ driver = 'memory', log = silent, as = localAdministrator, tenant, s3 }: EphemeralOptions = {}): Promise<Ephemeral> {
   const dataDir = await mkdtemp(join(tmpdir(), 'cloud-'));
-  let core: Core;
-  try {
-    core = await createCore({ dataDir, drivers: driver, durable: false, log });
-  } catch (error) {
+  const { core, served } = await opened(dataDir, { driver, log, s3 }).catch(async (error: unknown) => {
     await rm(dataDir, { recursive: true, force: true });
     throw error;
-  }
+  });
   const dispose = async (): Promise<void> => {
     const problems: unknown[] = [];
     const attempt = async (work: () => Promise<void>) => work().catch((error: unknown) => problems.push(error));
@@ -49,7 +48,20 @@ export async function ephemeral({ driver = 'memory', log = silent, as = localAdm
   };
   let disposed: Promise<void> | undefined;
   const close = () => (disposed ??= dispose());
-  return { ...actingAs(core, as, { tenant }), dataDir, close, [Symbol.asyncDispose]: close };
+  return { ...actingAs(core, as, { tenant }), ...served, dataDir, close, [Symbol.asyncDispose]: close };
+}
+
+async function opened(
+  dataDir: string,
+  { driver, log, s3 }: { driver: 'memory' | 'docker' | DriverSet; log: Log; s3: S3Place | undefined },
+): Promise<{ core: Core; served: Served }> {
+  const core = await createCore({ dataDir, drivers: driver, durable: false, log });
+  try {
+    return { core, served: await serveS3(core, s3) };
+  } catch (error) {
+    await core.close();
+    throw error;
+  }
 }
 
 /** Ids of the tenants that the test may have made things in. */

@@ -67,7 +67,13 @@ export const handWritten: readonly HandWritten[] = [
         description: 'What runs instances; docker for a new data directory, then the one used before',
       },
       { name: 'listen', type: 'string', description: 'Listen on this TCP address too, with a token', example: '127.0.0.1:7070' },
-      { name: 'allow-remote', type: 'boolean', description: 'Allow --listen on an address that other machines can reach' },
+      {
+        name: 's3-listen',
+        type: 'string',
+        description: 'Serve S3 clients at this address, or `off`; the one used before when absent, first 127.0.0.1:9000',
+        example: '127.0.0.1:9000',
+      },
+      { name: 'allow-remote', type: 'boolean', description: 'Allow --listen and --s3-listen on an address that other machines can reach' },
       {
         name: 'allowed-host',
         type: 'string',

@@ -13,7 +13,14 @@ import { type Settings, settingsOf } from '../settings.ts';
 import { pause } from '../wait.ts';
 import { flag, isSet, type Words } from '../words.ts';
 
-type Heard = { ready: { pid: number; socket: string; address?: { host: string; port: number } } } | { error: FaultBody };
+interface Place {
+  host: string;
+  port: number;
+}
+type Heard = { ready: { pid: number; socket: string; address?: Place; s3?: Place } } | { error: FaultBody };
+
+const placeText = (place: Place | undefined): string | undefined =>
+  place === undefined ? undefined : `${place.host.includes(':') ? `[${place.host}]` : place.host}:${place.port}`;
 
 const DRIVERS = ['docker', 'memory'] as const;
 type DriverName = (typeof DRIVERS)[number];
@@ -42,7 +49,7 @@ export async function run(words: Words): Promise<number> {
 async function alreadyRunning(settings: Settings): Promise<number> {
   const record = daemonRecord(settings.dataDir);
   if (!settings.quiet) err(`The daemon runs already${record === undefined ? '' : ` (process ${record.pid})`}.\n`);
-  await report(settings, { pid: record?.pid, socket: socketPathOf(settings.dataDir), listen: record?.listen });
+  await report(settings, { pid: record?.pid, socket: socketPathOf(settings.dataDir), listen: record?.listen, s3: record?.s3 });
   return EXIT.done;
 }
 
@@ -59,9 +66,11 @@ const ONLY_TCP = ['allow-remote', 'allowed-host', 'allowed-origin', 'trusted-pro
 
 function checkFlags(words: Words): void {
   if (flag(words, 'listen') !== undefined) return;
-  const lonely = ONLY_TCP.find((name) => words.flags.has(name));
+  const lonely = ONLY_TCP.find((name) => words.flags.has(name) && !(name === 'allow-remote' && s3ListenOf(words) !== undefined));
   if (lonely !== undefined) throw new Fault('invalid_input', `--${lonely} says something only together with --listen`);
 }
+
+const s3ListenOf = (words: Words): string | undefined => flag(words, 's3-listen') ?? (process.env['CLOUD_S3_LISTEN'] || undefined);
 
 const numberOf = (words: Words, name: string): number | undefined => {
   const text = flag(words, name);
@@ -81,6 +90,7 @@ async function foreground(words: Words, settings: Settings, driver: DriverName):
   const daemon = await startDaemon({
     dataDir: settings.dataDir,
     driver,
+    s3Listen: s3ListenOf(words),
     insecureListen: isSet(words, 'allow-remote'),
     allowedHosts: words.flags.get('allowed-host'),
     allowedOrigins: words.flags.get('allowed-origin'),
@@ -95,7 +105,7 @@ async function foreground(words: Words, settings: Settings, driver: DriverName):
   rememberDriver(settings.dataDir, driver);
   if (!settings.quiet)
     err(
-      `The daemon answers at ${daemon.socketPath}${daemon.address === undefined ? '' : ` and ${daemon.address.host}:${daemon.address.port}`}. Ctrl-C stops it.\n`,
+      `The daemon answers at ${[daemon.socketPath, placeText(daemon.address)].filter(Boolean).join(' and ')}${daemon.s3 === undefined ? '' : `, S3 clients at http://${placeText(daemon.s3)}`}. Ctrl-C stops it.\n`,
     );
   await new Promise<void>((stop) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop());
@@ -116,6 +126,7 @@ async function background(words: Words, settings: Settings, driver: DriverName):
   }
   const logFile = join(dataDir, FILES.log);
   const listen = flag(words, 'listen');
+  const s3Listen = s3ListenOf(words);
   const log = openSync(logFile, 'a', 0o600);
   const child: ChildProcess = spawn(
     process.execPath,
@@ -128,6 +139,7 @@ async function background(words: Words, settings: Settings, driver: DriverName):
       '--log-file',
       logFile,
       ...(listen === undefined ? [] : ['--listen', listen]),
+      ...(s3Listen === undefined ? [] : [`--s3-listen=${s3Listen}`]),
       ...['allow-remote', 'production'].filter((name) => isSet(words, name)).map((name) => `--${name}`),
       ...['allowed-host', 'allowed-origin', 'trusted-proxy', 'rate-limit', 'max-connections'].flatMap((name) =>
         (words.flags.get(name) ?? []).map((value) => `--${name}=${value}`),
@@ -167,19 +179,29 @@ async function background(words: Words, settings: Settings, driver: DriverName):
     throw Fault.from(heard.error);
   }
   rememberDriver(dataDir, driver);
-  const { pid, socket, address } = heard.ready;
+  const { pid, socket, address, s3 } = heard.ready;
   if (!settings.quiet) err(`The daemon runs (process ${pid}, ${driver} driver).\n`);
   await report(settings, {
     pid,
     socket,
-    listen: address === undefined ? undefined : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
+    listen: placeText(address),
+    s3: placeText(s3),
   });
   return EXIT.done;
 }
 
 const daemonEntry = (): string => fileURLToPath(import.meta.resolve('@thecloud/daemon/main'));
 
-async function report({ output, dataDir }: Settings, facts: { pid: number | undefined; socket: string; listen: string | undefined }): Promise<void> {
+interface Facts {
+  pid: number | undefined;
+  socket: string;
+  listen: string | undefined;
+  s3: string | undefined;
+}
+
+async function report({ output, dataDir }: Settings, facts: Facts): Promise<void> {
   if (output === 'json' || output === 'yaml') return out(await structured({ running: true, dataDir, ...facts }, output));
-  out(`${facts.socket}\n${facts.listen === undefined ? '' : `http://${facts.listen} (token in ${join(dataDir, FILES.adminToken)})\n`}`);
+  out(
+    `${facts.socket}\n${facts.listen === undefined ? '' : `http://${facts.listen} (token in ${join(dataDir, FILES.adminToken)})\n`}${facts.s3 === undefined ? '' : `http://${facts.s3} (S3; cloud s3 credentials)\n`}`,
+  );
 }

@@ -18,7 +18,13 @@ export async function run(words: Words): Promise<number> {
   const status = {
     state: info === undefined ? 'stopped' : 'running',
     endpoint: describeEndpoint(settings.endpoint),
-    ...(record === undefined ? {} : { pid: record.pid, ...(record.listen === undefined ? {} : { listen: record.listen }) }),
+    ...(record === undefined
+      ? {}
+      : {
+          pid: record.pid,
+          ...(record.listen === undefined ? {} : { listen: record.listen }),
+          ...(record.s3 === undefined ? {} : { s3: `http://${record.s3}` }),
+        }),
     ...(info === undefined ? {} : { version: info.version, drivers, startedAt: info.startedAt, node: info.node }),
     dataDir: info?.dataDir ?? resolve(settings.dataDir),
   };
@@ -31,6 +37,7 @@ export async function run(words: Words): Promise<number> {
       { field: 'pid', header: 'Process', format: 'text' },
       { field: 'endpoint', header: 'Endpoint', format: 'text' },
       { field: 'listen', header: 'Listens on', format: 'text' },
+      { field: 's3', header: 'S3', format: 'text' },
       { field: 'version', header: 'Version', format: 'text' },
       { field: 'drivers', header: 'Driver', format: 'list' },
       { field: 'startedAt', header: 'Started', format: 'age' },

@@ -2,7 +2,7 @@
 import { Fault } from './errors.ts';
 
 /** The daemon's files in the data directory, by what they are. */
-export const FILES = { socket: 'cloud.sock', adminToken: 'admin-token', daemon: 'daemon.json', log: 'daemon.log' } as const;
+export const FILES = { socket: 'cloud.sock', adminToken: 'admin-token', daemon: 'daemon.json', log: 'daemon.log', s3Port: 's3-port' } as const;
 
 /** Longest Unix socket path in bytes that Linux takes (`sun_path` less its closing zero). */
 export const SOCKET_PATH_LIMIT = 107;
