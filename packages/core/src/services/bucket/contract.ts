@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { action, channel, contract, crud, immutable, query, resource, stream } from '../../kernel/contract.ts';
 
-/** Rules of Amazon S3, "General purpose bucket naming rules", without the dots that break names of hosts under TLS being forbidden. */
+/** Rules of Amazon S3, "General purpose bucket naming rules"; and each part between dots can be part of a host's name, for `<bucket>.localhost`. */
 const BUCKET_NAME = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 export const bucketNameField = z
   .string()
   .regex(BUCKET_NAME, 'use 3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends')
-  .refine((name) => !name.includes('..') && !/^\d{1,3}(\.\d{1,3}){3}$/.test(name), 'two dots in a row, and addresses, are no bucket names')
+  .refine((name) => !/\.[.-]|-\./.test(name) && !/^\d{1,3}(\.\d{1,3}){3}$/.test(name), 'a dot beside a dot or hyphen, and addresses, are no bucket names')
   .refine((name) => !/^(xn--|sthree-|amzn-s3-demo-)|(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$/.test(name), 'this name is reserved in S3; choose another')
   .refine((name) => !/^bkt-[0-9a-hjkmnp-tv-z]{16}$/.test(name), 'this looks like an id; choose another name')
   .meta({ immutable: true, description: 'Name, unique in the installation', example: 'photos' });

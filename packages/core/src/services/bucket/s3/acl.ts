@@ -155,7 +155,9 @@ const ATTRIBUTES = { 'xmlns:xsi': XSI_NAMESPACE };
 
 export async function aclXml(service: ServiceContext, { owner, grants }: Acl): Promise<string> {
   const rendered: { grantee: Element; permission: string }[] = [];
-  for (const { grantee, permission } of grants) {
+  // Groups come first, in whatever order they were given.
+  const inOrder = [...grants.filter(({ grantee }) => grantee.kind !== 'tenant'), ...grants.filter(({ grantee }) => grantee.kind === 'tenant')];
+  for (const { grantee, permission } of inOrder) {
     const who =
       grantee.kind === 'tenant'
         ? element('Grantee', await ownerContent(service, grantee.id), { ...ATTRIBUTES, 'xsi:type': 'CanonicalUser' })
@@ -225,7 +227,10 @@ export async function putAclOf(
   if (fromHeaders !== undefined && bytes.length > 0) throw s3Error('UnexpectedContent');
   if (fromHeaders === undefined && bytes.length === 0) throw s3Error('MissingSecurityHeader', undefined, { MissingHeaderName: 'x-amz-acl' });
   const acl = fromHeaders ?? (await aclFromXml(service, bytes, subject));
-  if (enforcesOwner(bucket) && !isOwnersOnly(acl, bucket.tenantId)) throw s3Error('AccessControlListNotSupported');
+  // Of canned ones there is one that says what holds anyway, of written ones what means the same.
+  const canned = single(request.headers, 'x-amz-acl');
+  if (enforcesOwner(bucket) && (canned === undefined ? !isOwnersOnly(acl, bucket.tenantId) : canned !== 'bucket-owner-full-control'))
+    throw s3Error('AccessControlListNotSupported');
   refusePublicAcl(bucket, acl);
   return acl;
 }

@@ -69,7 +69,7 @@ export function tagsOfHeader(header: string): Record<string, string> {
   return { ...checked(pairs, MOST_OBJECT_TAGS) };
 }
 
-const inOrder = (tags: Tags): [string, string][] => Object.entries(tags);
+const inOrder = (tags: Tags): [string, string][] => Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1));
 export const tagsXml = (tags: Tags): Element => list('Tag', inOrder(tags), ([key, value]) => [element('Key', key), element('Value', value)]);
 export const taggingXml = (tags: Tags): string => document('Tagging', [element('TagSet', [tagsXml(tags)])]);
 
