@@ -34,7 +34,6 @@ export function writtenOf(query: ReadonlyMap<string, string>): Written {
 
 interface Asked {
   written: Written;
-  /** Of those that list uploads another than of those that list objects. */
   options: Omit<ListOptions, 'after'>;
   common: (Element | undefined)[];
 }
@@ -48,7 +47,6 @@ function askedOf({ query }: S3Request, most: readonly [name: string, field: stri
     written,
     options: { prefix, delimiter, limit },
     common: [
-      element('Prefix', written(prefix)),
       element(most[2], limit),
       optional('Delimiter', delimiter === undefined ? undefined : written(delimiter)),
       optional('EncodingType', query.get('encoding-type') || undefined),
@@ -99,6 +97,8 @@ export const listObjects: S3Handler = onBucket('s3:ListBucket', async (request, 
     status: 200,
     xml: document('ListBucketResult', [
       element('Name', bucket.name),
+      // Of all that is encoded elsewhere, clients take this one as it is.
+      element('Prefix', options.prefix),
       ...common,
       element('Marker', written(marker)),
       optional('NextMarker', next === undefined ? undefined : written(next)),
@@ -140,6 +140,7 @@ export const listObjectsV2: S3Handler = onBucket('s3:ListBucket', async (request
     status: 200,
     xml: document('ListBucketResult', [
       element('Name', bucket.name),
+      element('Prefix', written(options.prefix)),
       ...common,
       optional('StartAfter', start === undefined ? undefined : written(start)),
       optional('ContinuationToken', token),
@@ -185,6 +186,7 @@ export const listObjectVersions: S3Handler = onBucket('s3:ListBucketVersions', a
     status: 200,
     xml: document('ListVersionsResult', [
       element('Name', bucket.name),
+      element('Prefix', written(options.prefix)),
       ...common,
       element('KeyMarker', written(key)),
       element('VersionIdMarker', version),
@@ -225,6 +227,7 @@ export const listMultipartUploads: S3Handler = onBucket('s3:ListBucketMultipartU
       element('UploadIdMarker', upload),
       optional('NextKeyMarker', page.nextKey === undefined ? undefined : written(page.nextKey)),
       optional('NextUploadIdMarker', page.truncated ? (page.nextUpload ?? '') : undefined),
+      element('Prefix', written(options.prefix)),
       ...common,
       element('IsTruncated', page.truncated),
       list('Upload', page.uploads, (info) => [
