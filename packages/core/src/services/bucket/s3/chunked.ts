@@ -113,10 +113,10 @@ export class ChunkedBody {
 
   #take(line: string): void {
     const colon = line.indexOf(':');
-    const name = line.slice(0, Math.max(colon, 0)).trim().toLowerCase();
+    const name = spaceless(line.slice(0, Math.max(colon, 0))).toLowerCase();
     const allowed = name === SIGNATURE ? this.#options.signing !== undefined : this.#options.announced.includes(name);
     if (colon <= 0 || !allowed || this.#trailers.has(name)) throw s3Error('MalformedTrailerError');
-    this.#trailers.set(name, line.slice(colon + 1).trim());
+    this.#trailers.set(name, spaceless(line.slice(colon + 1)));
   }
 
   #checkTrailers(): void {
@@ -153,6 +153,8 @@ function parseSize(line: string, signed: boolean): { size: number; signature: st
   if (signed && !hasSignature) throw malformed('A chunk is not signed');
   return { size: Number.parseInt(digits, 16), signature: hasSignature ? extension.slice(CHUNK_SIGNATURE.length) : '' };
 }
+
+const spaceless = (text: string): string => text.replace(/^[ \t]+|[ \t]+$/g, '');
 
 const wrongLength = (expected: number, came: number): S3Error =>
   s3Error('IncompleteBody', 'The body has not the length that x-amz-decoded-content-length says', {

@@ -228,15 +228,12 @@ export class Authenticator {
     const key = this.#signingKey(claim, access.secret);
     const scope = `${claim.date}/${claim.region}/s3/aws4_request`;
     const given = claim.signature.toLowerCase();
-    const signs = (canonical: string): boolean =>
-      same(
-        createHmac('sha256', key)
-          .update(stringToSign(claim.time, scope, canonical))
-          .digest('hex'),
-        given,
-      );
+    const signs = (form: string, encoding?: 'utf8'): boolean => {
+      const text = stringToSign(claim.time, scope, form, encoding);
+      return same(createHmac('sha256', key).update(text).digest('hex'), given);
+    };
     const canonical = canonicalRequest(head, claim, head.target.rawPath, true);
-    if (!signs(canonical) && !otherForms(head, claim, canonical).some(signs)) {
+    if (!signs(canonical) && !otherForms(head, claim).some((form) => signs(form) || signs(form, 'utf8'))) {
       throw mismatch(claim.accessKeyId, stringToSign(claim.time, scope, canonical), claim.signature, canonical);
     }
     const caller = callerOf(claim.accessKeyId, access, claim.presigned ? 'REST-QUERY-STRING' : 'REST-HEADER');
@@ -334,8 +331,8 @@ function unsignedHeaders(headers: IncomingHttpHeaders, { signedHeaders, presigne
   return unsigned;
 }
 
-const stringToSign = (time: string, scope: string, canonical: string): string =>
-  `${ALGORITHM}\n${time}\n${scope}\n${hash('sha256', Buffer.from(canonical, 'latin1'), 'hex')}`;
+const stringToSign = (time: string, scope: string, canonical: string, encoding: 'latin1' | 'utf8' = 'latin1'): string =>
+  `${ALGORITHM}\n${time}\n${scope}\n${hash('sha256', Buffer.from(canonical, encoding), 'hex')}`;
 
 function canonicalRequest({ method, target, headers, rawHeaders }: RequestHead, claim: Claim, path: string, collapse: boolean): string {
   let lines = '';
@@ -380,15 +377,13 @@ function repeatedHeaders(rawHeaders: readonly string[]): Map<string, string[]> |
 }
 
 /**
- * The same request as other clients write it for signing: with the path encoded as the documentation says although it was sent otherwise, and with runs of
- * spaces in headers left. Each stands for exactly what was sent.
+ * The same request as other clients write it for signing: with the path encoded as the documentation says although it was sent otherwise, with runs of spaces
+ * in headers left, and with headers signed as UTF-8 that were sent as Latin-1 (AWS's own client for JavaScript). Each stands for exactly what was sent.
  */
-function otherForms(head: RequestHead, claim: Claim, tried: string): string[] {
+function otherForms(head: RequestHead, claim: Claim): string[] {
   const raw = head.target.rawPath;
-  const paths = [raw, canonicalPath(raw)];
   const forms = new Set<string>();
-  for (const path of paths) for (const collapse of [true, false]) forms.add(canonicalRequest(head, claim, path, collapse));
-  forms.delete(tried);
+  for (const path of [raw, canonicalPath(raw)]) for (const collapse of [true, false]) forms.add(canonicalRequest(head, claim, path, collapse));
   return [...forms];
 }
 
