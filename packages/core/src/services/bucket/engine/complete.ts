@@ -29,16 +29,21 @@ type Result = PutResult & { info: ObjectInfo };
 /** Checksums put together before others have their turn. */
 const AT_ONCE = 200;
 
-function checkOrder(parts: readonly CompletePart[]): void {
+/** A number that comes twice in a row stands for the later one, as a part that is written twice does. */
+function inOrder(parts: readonly CompletePart[]): CompletePart[] {
   if (parts.length === 0) throw new ObjectError('invalid_request', 'You must specify at least one part');
   if (parts.length > MOST_PARTS) throw new ObjectError('invalid_request', `An upload has at most ${MOST_PARTS} parts`);
-  let before = 0;
-  for (const { number } of parts) {
-    if (number <= before) {
+  const ordered: CompletePart[] = [];
+  for (const part of parts) {
+    const { number } = part;
+    const before = ordered.at(-1)?.number ?? 0;
+    if (number < before) {
       throw new ObjectError('invalid_part_order', 'The list of parts was not in ascending order. Parts must be ordered by part number.', { part: number });
     }
-    before = number;
+    if (number === before) ordered.pop();
+    ordered.push(part);
   }
+  return ordered;
 }
 
 const hashOf = (parts: readonly CompletePart[]): string =>
@@ -144,10 +149,10 @@ export async function completeUpload(
   bucket: Bucket,
   key: string,
   uploadId: string,
-  parts: readonly CompletePart[],
+  named: readonly CompletePart[],
   options: Options,
 ): Promise<Result> {
-  checkOrder(parts);
+  const parts = inOrder(named);
   const hash = hashOf(parts);
   const first = await uploadRow(ground, bucket, key, uploadId);
   if (first.completed !== null) return again(ground, bucket, first, hash);

@@ -1,5 +1,5 @@
 // Deleting: one object, one version, many at once, or all that a bucket holds.
-import { checkDelete } from './conditions.ts';
+import { checkDelete, isConditional } from './conditions.ts';
 import type { Change, Ground } from './ground.ts';
 import { scanVersions } from './list.ts';
 import { checkUnlocked } from './locks.ts';
@@ -40,6 +40,8 @@ export async function deleteIn(ground: Ground, change: Change, target: Target, a
   }
   const newest = await newestOf(tx, bucket.id, key);
   checkDelete(conditions, newest);
+  // Asked for on a condition, nothing is made of nothing.
+  if (newest === undefined && isConditional(conditions)) return { deleteMarker: false, version: undefined };
   const hidden = await hideNewest(ground, change, key, {
     newest,
     token: newToken(change.now),

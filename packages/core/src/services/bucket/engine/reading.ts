@@ -75,12 +75,13 @@ export async function locate(
   }
   const row = await ground.read((db) => objectVersion(db, bucket.id, key, options.version));
   const info = infoOf(bucket.id, row);
+  const part = options.part === undefined ? undefined : await ground.read(() => partNumbered(ground, row, options.part as number));
   await checkCustomerKey(ground, bucket, row, options.customerKey);
   how.conditions(options.conditions, info);
-  if (options.part === undefined) {
+  if (part === undefined) {
     return { row, opened: { info, range: how.range(options.range, row.size), partial: options.range !== undefined, partInfo: undefined } };
   }
-  const { partInfo, start } = await ground.read(() => partNumbered(ground, row, options.part as number));
+  const { partInfo, start } = part;
   const size = partInfo?.size ?? row.size;
   return { row, opened: { info, range: size === 0 ? undefined : { start, end: start + size - 1 }, partial: true, partInfo } };
 }

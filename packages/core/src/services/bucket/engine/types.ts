@@ -196,7 +196,7 @@ export interface PutOptions {
 
 export interface PutResult {
   etag: string;
-  /** Undefined while versioning was never on. */
+  /** Undefined where the bucket keeps no versions (now); it is `null` then. */
   version: string | undefined;
   size: number;
   checksum: Checksum | undefined;

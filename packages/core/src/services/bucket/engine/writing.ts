@@ -91,7 +91,7 @@ export function resultOf(bucket: Bucket, row: VersionRow): PutResult & { info: O
   const info = infoOf(bucket.id, row);
   return {
     etag: row.etag,
-    version: bucket.versioning === 'off' ? undefined : row.version,
+    version: bucket.versioning === 'enabled' ? row.version : undefined,
     size: row.size,
     checksum: info.checksum,
     modifiedAt: row.modified_at,
