@@ -1,0 +1,73 @@
+// What an S3 engine answers: the few XML documents that we ask for, and its errors in the words of drivers.
+import type { IncomingMessage } from 'node:http';
+import { DriverError, type DriverErrorCode } from '../../kernel/errors.ts';
+
+/** No answer that we ask for is longer: a list of 1,000 names. */
+const MOST_BYTES = 4 * 1024 * 1024;
+const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
+
+/** The whole of a body; rejects with DriverError('unavailable') when it is cut off or endless. */
+export async function textOf(response: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of response as AsyncIterable<Buffer>) {
+      bytes += piece.length;
+      if (bytes > MOST_BYTES) throw new Error(`it is longer than ${MOST_BYTES} bytes`);
+      pieces.push(piece);
+    }
+  } catch (error) {
+    throw new DriverError('unavailable', `The answer of the object store broke off: ${(error as Error).message}`, { cause: error });
+  }
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+/** Contents of every element of that name; they are not nested in themselves in any answer of S3. */
+export function elements(xml: string, name: string): string[] {
+  return [...xml.matchAll(new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`, 'g'))].map((match) => match[1] as string);
+}
+/** Text of the first element of that name. */
+export function textIn(xml: string, name: string): string | undefined {
+  return elements(xml, name)[0]?.replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (whole, decimal?: string, hex?: string, named?: string) => {
+    if (decimal !== undefined) return String.fromCodePoint(Number(decimal));
+    if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
+    return ENTITIES[named as string] ?? whole;
+  });
+}
+
+const FULL = /^(InsufficientStorage|QuotaExceeded|XMinioStorageFull|XMinioAdminBucketQuotaExceeded)$/;
+const BUSY = /^(SlowDown|TooManyRequests|ServiceUnavailable|RequestTimeout|OperationAborted)$/;
+const ABSENT = /^(NoSuchKey|NotFound|NoSuchUpload)$/;
+
+/** An answer that is none of those expected. */
+export class AnswerError extends DriverError {
+  readonly status: number;
+  /** As the engine names it; empty when it does not. */
+  readonly problem: string;
+  /** Whether the same request may succeed a moment later. */
+  readonly again: boolean;
+
+  constructor(status: number, xml: string, what: string) {
+    const problem = textIn(xml, 'Code') ?? '';
+    const said = [problem, textIn(xml, 'Message')].filter((each) => each !== undefined && each !== '').join(': ');
+    super(codeOf(status, problem), `${what}: the object store answered ${status}${said === '' ? '' : ` (${said})`}`, hintOf(status, problem));
+    this.status = status;
+    this.problem = problem;
+    this.again = status === 429 || status >= 500 ? status !== 501 && status !== 507 : BUSY.test(problem);
+  }
+}
+
+function codeOf(status: number, problem: string): DriverErrorCode {
+  if (status === 507 || (FULL.test(problem) && status !== 400)) return 'full';
+  if (ABSENT.test(problem) || (status === 404 && problem !== 'NoSuchBucket')) return 'failed';
+  if (BUSY.test(problem) || status === 429) return 'busy';
+  // Nothing that we ask for depends on what is in it, so every other refusal is about credentials, clocks, regions or the bucket.
+  return 'unavailable';
+}
+
+function hintOf(status: number, problem: string): { hint?: string } {
+  if (problem === 'RequestTimeTooSkewed') return { hint: 'timedatectl  # the clocks of the two machines differ' };
+  if (status === 401 || status === 403) return { hint: 'check CLOUD_OBJECT_STORE_ACCESS_KEY_ID and its secret, and what they may do in the bucket' };
+  if (problem === 'NoSuchBucket') return { hint: 'make the bucket there, then try again' };
+  return {};
+}
