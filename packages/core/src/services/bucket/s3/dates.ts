@@ -7,9 +7,11 @@ export function parseBasic(text: string): number | undefined {
   const match = BASIC.exec(text);
   if (match === null) return undefined;
   const [year, month, day, hour, minute, second] = match.slice(1).map(Number) as [number, number, number, number, number, number];
+  if (hour > 23 || minute > 59 || second > 59) return undefined;
   const time = Date.UTC(year, month - 1, day, hour, minute, second);
   // A 31st of February would be taken for one of March.
-  return formatBasic(time) === text ? time : undefined;
+  const date = new Date(time);
+  return date.getUTCDate() === day && date.getUTCMonth() === month - 1 ? time : undefined;
 }
 
 export function formatBasic(time: number): string {

@@ -5,7 +5,7 @@ import { S3Error } from './types.ts';
 import { declaration, type Element, element, render } from './xml.ts';
 
 /** Code → status, message. From "Error responses" of S3's API reference; the last few are this endpoint's own. */
-export const S3_ERRORS = {
+const S3_ERRORS = {
   AccessControlListNotSupported: [400, 'The bucket does not allow ACLs'],
   AccessDenied: [403, 'Access Denied'],
   AccessForbidden: [403, 'CORSResponse: CORS is not enabled for this bucket.'],

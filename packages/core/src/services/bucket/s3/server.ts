@@ -8,7 +8,7 @@ import { s3Error } from './errors.ts';
 import { PATIENCE, type Patience } from './inflow.ts';
 import { REPLY_LIMITS, type ReplyLimits } from './reply.ts';
 
-export interface ServerLimits {
+interface ServerLimits {
   /** Of the request line and all headers, bytes. */
   readonly headerBytes: number;
   /** Until all headers are there, milliseconds. */
@@ -23,7 +23,7 @@ export interface ServerLimits {
   /** For what is under way when it closes, milliseconds. */
   readonly grace: number;
 }
-export const SERVER_LIMITS: ServerLimits = {
+const SERVER_LIMITS: ServerLimits = {
   headerBytes: 32 * 1024,
   headersTimeout: 30_000,
   keepAlive: 75_000,

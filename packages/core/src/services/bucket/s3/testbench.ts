@@ -50,7 +50,7 @@ export const echo = open(async (request) => {
   };
 });
 
-export interface Seen {
+interface Seen {
   level: string;
   message: string;
   fields: Record<string, unknown>;

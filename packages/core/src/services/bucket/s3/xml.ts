@@ -14,7 +14,7 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { S3Error } from './types.ts';
 
-export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
+const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 export const XSI_NAMESPACE = 'http://www.w3.org/2001/XMLSchema-instance';
 export const declaration = '<?xml version="1.0" encoding="UTF-8"?>\n';
 
@@ -39,7 +39,7 @@ const reference = (character: string): string => {
       return `&#x${character.charCodeAt(0).toString(16).toUpperCase()};`;
   }
 };
-export const escapeXml = (text: string): string => (SPECIAL.test(text) ? text.replace(SPECIALS, reference) : text);
+const escapeXml = (text: string): string => (SPECIAL.test(text) ? text.replace(SPECIALS, reference) : text);
 
 const inner = (content: Content): string => {
   if (typeof content === 'string') return escapeXml(content);
