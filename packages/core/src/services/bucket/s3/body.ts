@@ -152,7 +152,7 @@ const several = (): S3Error => s3Error('InvalidRequest', 'Expecting a single x-a
 const tooLong = (limit: number): S3Error => s3Error('MaxMessageLengthExceeded', undefined, { MaxMessageLengthBytes: String(limit) });
 
 function checked(name: string, value: string, bytes: number): string {
-  if (!isBase64(value, bytes)) throw s3Error('InvalidRequest', `Value for ${name} header is invalid.`);
+  if (!isBase64(value, bytes)) throw s3Error('BadDigest', `Value for ${name} header is invalid.`);
   return value;
 }
 

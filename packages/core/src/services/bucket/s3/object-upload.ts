@@ -167,7 +167,8 @@ export function partsOf(bytes: Buffer): CompletePart[] {
     .children('Part')
     .map(partOf);
   if (parts.length === 0) throw s3Error('MalformedXML');
-  return parts;
+  // A client that sent a part twice, because an answer was late, may name it twice: what it says last counts.
+  return parts.filter(({ number }, at) => number !== parts[at + 1]?.number);
 }
 
 /** That of the whole object, in headers. */
@@ -179,11 +180,10 @@ function wholeChecksum(headers: Headers): { type?: ChecksumType; value?: string 
   return { ...(type === undefined ? {} : { type: typeOf(type.toUpperCase()) }), ...(values[0] === undefined ? {} : { value: values[0] }) };
 }
 
-/** The client shows once more that it has the key. Clients that know nothing of checksums never did. */
+/** The client shows once more that it has the key. */
 function checkKey(upload: UploadInfo | undefined, headers: Headers): void {
   const key = customerKeyOf(headers);
   if (upload?.customerKeyMd5 === undefined) return;
-  if (key === undefined && upload.checksum === undefined) return;
   if (key?.md5 !== upload.customerKeyMd5) {
     throw s3Error(
       'InvalidRequest',
