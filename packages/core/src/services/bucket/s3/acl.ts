@@ -115,13 +115,18 @@ function granteeOf(kind: string, who: string, argument: string): Grant['grantee'
 }
 
 async function checked(service: ServiceContext, acl: Acl): Promise<Acl> {
-  if (acl.grants.length > MOST_GRANTS) throw s3Error('MalformedACLError', `An ACL has at most ${MOST_GRANTS} grants`);
-  const ids = new Set(acl.grants.flatMap(({ grantee }) => (grantee.kind === 'tenant' ? [grantee.id] : [])));
+  await checkedGrants(service, acl.grants);
+  return acl;
+}
+
+/** Throws InvalidArgument for an account that there is not. */
+export async function checkedGrants(service: ServiceContext, grants: readonly Grant[]): Promise<void> {
+  if (grants.length > MOST_GRANTS) throw s3Error('MalformedACLError', `An ACL has at most ${MOST_GRANTS} grants`);
+  const ids = new Set(grants.flatMap(({ grantee }) => (grantee.kind === 'tenant' ? [grantee.id] : [])));
   for (const id of ids) {
     if ((await accountNameOf(service, id)) === undefined)
       throw s3Error('InvalidArgument', 'Invalid id', { ArgumentName: 'CanonicalUser/ID', ArgumentValue: id });
   }
-  return acl;
 }
 
 /** The owner of an ACL cannot be changed by it: AccessDenied for another. */
@@ -133,7 +138,7 @@ export async function aclFromXml(service: ServiceContext, bytes: Buffer, subject
   return checked(service, { owner: subject.owner, grants });
 }
 
-function grantOf(node: Node): Grant {
+export function grantOf(node: Node): Grant {
   node.only('Grantee', 'Permission');
   const permission = PERMISSIONS.find((known) => known === node.needText('Permission'));
   if (permission === undefined) throw s3Error('MalformedACLError');
@@ -153,7 +158,7 @@ function grantOf(node: Node): Grant {
 
 const ATTRIBUTES = { 'xmlns:xsi': XSI_NAMESPACE };
 
-export async function aclXml(service: ServiceContext, { owner, grants }: Acl): Promise<string> {
+export async function grantsXml(service: ServiceContext, grants: readonly Grant[]): Promise<Element> {
   const rendered: { grantee: Element; permission: string }[] = [];
   // Groups come first, in whatever order they were given.
   const inOrder = [...grants.filter(({ grantee }) => grantee.kind !== 'tenant'), ...grants.filter(({ grantee }) => grantee.kind === 'tenant')];
@@ -164,9 +169,13 @@ export async function aclXml(service: ServiceContext, { owner, grants }: Acl): P
         : element('Grantee', [element('URI', GROUPS[grantee.kind])], { ...ATTRIBUTES, 'xsi:type': 'Group' });
     rendered.push({ grantee: who, permission });
   }
+  return list('Grant', rendered, ({ grantee, permission }) => [grantee, element('Permission', permission)]);
+}
+
+export async function aclXml(service: ServiceContext, { owner, grants }: Acl): Promise<string> {
   return document('AccessControlPolicy', [
     element('Owner', await ownerContent(service, owner)),
-    element('AccessControlList', [list('Grant', rendered, ({ grantee, permission }) => [grantee, element('Permission', permission)])]),
+    element('AccessControlList', [await grantsXml(service, grants)]),
   ]);
 }
 

@@ -8,6 +8,7 @@ import {
   GetBucketAclCommand,
   GetBucketEncryptionCommand,
   GetBucketLocationCommand,
+  GetBucketLoggingCommand,
   GetBucketNotificationConfigurationCommand,
   GetBucketOwnershipControlsCommand,
   GetBucketPolicyCommand,
@@ -19,14 +20,17 @@ import {
   GetPublicAccessBlockCommand,
   HeadBucketCommand,
   ListBucketsCommand,
+  type LoggingEnabled,
   PutBucketAccelerateConfigurationCommand,
   PutBucketAclCommand,
   PutBucketEncryptionCommand,
+  PutBucketLoggingCommand,
   PutBucketNotificationConfigurationCommand,
   PutBucketOwnershipControlsCommand,
   PutBucketPolicyCommand,
   PutBucketTaggingCommand,
   PutBucketVersioningCommand,
+  PutObjectCommand,
   PutObjectLockConfigurationCommand,
   PutPublicAccessBlockCommand,
   S3Client,
@@ -42,6 +46,7 @@ import { engineOf } from '../engine/objects.ts';
 import type { Bucket } from '../engine/types.ts';
 import { s3KeysOf } from '../s3-keys.ts';
 import { bucketRoutes, serviceRoutes } from './buckets.ts';
+import { listenS3 } from './listen.ts';
 import { createS3Server } from './server.ts';
 
 const DEFAULT = 'tnt-0000000000000000';
@@ -52,10 +57,11 @@ let endpoint: string;
 let own: S3Client;
 let other: S3Client;
 let otherTenant: string;
+let count = 0;
 
-const clientOf = async (tenant: string): Promise<S3Client> => {
-  const { accessKeyId, secretAccessKey } = await b.cloud.s3Key.create({ name: 'test' }, { tenant });
-  return new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId, secretAccessKey } });
+const clientOf = async (tenant: string, at = endpoint): Promise<S3Client> => {
+  const { accessKeyId, secretAccessKey } = await b.cloud.s3Key.create({ name: `key-${++count}` }, { tenant });
+  return new S3Client({ endpoint: at, region: 'us-east-1', forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId, secretAccessKey } });
 };
 
 beforeAll(async () => {
@@ -81,7 +87,6 @@ afterAll(async () => {
   await b.close();
 });
 
-let count = 0;
 let name: string;
 beforeEach(() => {
   name = `bucket-${++count}`;
@@ -356,5 +361,70 @@ describe('what is configured', () => {
     expect(await bare(`/${name}?accelerate`)).toBe('200');
     expect(await bare(`/${name}?inventory`)).toBe('200');
     expect(await bare(`/${name}?inventory&id=x`)).toBe('404 NoSuchConfiguration');
+  });
+});
+
+describe('the access log', () => {
+  const logging = (TargetBucket: string, more: Pick<LoggingEnabled, 'TargetObjectKeyFormat'> = {}) =>
+    own.send(new PutBucketLoggingCommand({ Bucket: name, BucketLoggingStatus: { LoggingEnabled: { TargetBucket, TargetPrefix: 'log/', ...more } } }));
+  const letIn = (target: string, Condition: object = { StringEquals: { 'aws:SourceAccount': DEFAULT } }) => {
+    const statement = {
+      Effect: 'Allow',
+      Principal: { Service: 'logging.s3.amazonaws.com' },
+      Action: 's3:PutObject',
+      Resource: `arn:aws:s3:::${target}/log/*`,
+      Condition,
+    };
+    return own.send(new PutBucketPolicyCommand({ Bucket: target, Policy: JSON.stringify({ Version: '2012-10-17', Statement: [statement] }) }));
+  };
+
+  test('goes only where it is let in', async () => {
+    await create();
+    const target = `${name}-log`;
+    expect(await refusal(logging(target))).toBe('400 InvalidTargetBucketForLogging');
+    await own.send(new CreateBucketCommand({ Bucket: target }));
+    expect(await refusal(logging(target))).toBe('403 AccessDenied');
+    await letIn(target, { StringEquals: { 'aws:SourceAccount': otherTenant } });
+    expect(await refusal(logging(target))).toBe('403 AccessDenied');
+    await letIn(target, { ArnLike: { 'aws:SourceArn': `arn:aws:s3:::${name}` } });
+    expect(await refusal(logging(target))).toBe('none');
+    await own.send(new DeleteBucketPolicyCommand({ Bucket: target }));
+    expect(await refusal(logging(target))).toBe('403 AccessDenied');
+    await own.send(new PutBucketAclCommand({ Bucket: target, ACL: 'log-delivery-write' }));
+    expect(await refusal(logging(target))).toBe('none');
+    const status = await own.send(new GetBucketLoggingCommand({ Bucket: name }));
+    expect(status.LoggingEnabled).toEqual({ TargetBucket: target, TargetPrefix: 'log/', TargetObjectKeyFormat: { SimplePrefix: {} } });
+    await own.send(new PutBucketLoggingCommand({ Bucket: name, BucketLoggingStatus: {} }));
+    expect((await own.send(new GetBucketLoggingCommand({ Bucket: name }))).LoggingEnabled).toBeUndefined();
+  });
+
+  test('has a line for each request, and is written when the listener closes', async () => {
+    await create();
+    const target = `${name}-log`;
+    await own.send(new CreateBucketCommand({ Bucket: target }));
+    await letIn(target);
+    await logging(target, { TargetObjectKeyFormat: { PartitionedPrefix: { PartitionDateSource: 'DeliveryTime' } } });
+    const second = await listenS3(context, { host: '127.0.0.1', port: 0 });
+    const client = await clientOf('default', `http://127.0.0.1:${second.port}`);
+    await client.send(new PutObjectCommand({ Bucket: name, Key: 'a b"\n', Body: 'x' }));
+    await refusal(client.send(new GetBucketTaggingCommand({ Bucket: name })));
+    await fetch(`http://127.0.0.1:${second.port}/${name}`, { headers: { 'user-agent': 'a"b' } });
+    client.destroy();
+    await second.close();
+    const bucket = (await engineOf(context).find(target)) as Bucket;
+    const { objects } = await engineOf(context).list(bucket, { prefix: '', delimiter: undefined, after: undefined, limit: 10 });
+    expect(objects).toHaveLength(1);
+    const key = objects[0]?.key as string;
+    expect(key).toMatch(new RegExp(`^log/${DEFAULT}/us-east-1/${name}/\\d{4}/\\d\\d/\\d\\d/\\d{4}(-\\d\\d){5}-[0-9A-F]{16}$`));
+    const pieces: Buffer[] = [];
+    for await (const piece of (await engineOf(context).get(bucket, key, { signal: AbortSignal.timeout(5000) })).body) pieces.push(piece);
+    const lines = Buffer.concat(pieces).toString().trimEnd().split('\n');
+    expect(lines).toHaveLength(3);
+    const start = `${DEFAULT} ${name} \\[\\d\\d/\\w{3}/\\d{4}:\\d\\d:\\d\\d:\\d\\d \\+0000\\] 127\\.0\\.0\\.1`;
+    expect(lines[0]).toMatch(
+      new RegExp(`^${start} local [0-9A-F]{16} REST\\.PUT\\.OBJECT a%2Bb%2522%250A "PUT /${name}/a%20b%22%0A HTTP/1\\.1" 200 - .* SigV4 - AuthHeader `),
+    );
+    expect(lines[1]).toMatch(/ REST\.GET\.TAGGING - .* 404 NoSuchTagSet /);
+    expect(lines[2]).toMatch(new RegExp(`^${start} - .* REST\\.GET\\.BUCKET - .* 403 AccessDenied .* "a%22b" `));
   });
 });

@@ -11,6 +11,7 @@ import { authorize } from './authorize.ts';
 import { accessRoutes, ownershipOf } from './bucket-access.ts';
 import { corsRoutes } from './bucket-cors.ts';
 import { lifecycleRoutes } from './bucket-lifecycle.ts';
+import { loggingRoutes } from './bucket-logging.ts';
 import { notificationRoutes } from './bucket-notification.ts';
 import { settingsRoutes } from './bucket-settings.ts';
 import { s3Error } from './errors.ts';
@@ -286,6 +287,7 @@ export const bucketRoutes: Route[] = [
   ...corsRoutes,
   ...lifecycleRoutes,
   ...notificationRoutes,
+  ...loggingRoutes,
   {
     name: 'GetBucketLocation',
     method: 'GET',

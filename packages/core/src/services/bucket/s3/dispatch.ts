@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { CorsRule } from '../engine/config.ts';
+import type { Answered } from './access-log.ts';
 import { RequestBody } from './body.ts';
 import { answerPreflight, corsHeaders, crossOrigin, matchCors, preflight } from './cors.ts';
 import { errorXml, s3Error, toS3Error, type Where } from './errors.ts';
@@ -20,6 +21,17 @@ export interface DispatchOptions {
   readonly domains?: readonly string[];
   readonly patience: Patience;
   readonly replies: ReplyLimits;
+  /** Told of each answer to a request that names a bucket and could be read. Never waited for. */
+  readonly answered?: (answered: Answered) => void;
+}
+
+/** What becomes of a request on its way. */
+interface Progress {
+  readonly requestId: string;
+  readonly startedAt: number;
+  readonly signal: AbortSignal;
+  request?: S3Request;
+  code?: string;
 }
 
 const SERVER = 'TheCloud';
@@ -61,6 +73,7 @@ export class Dispatcher {
       limits: this.#options.replies,
       headers,
     };
+    const progress: Progress = { requestId, startedAt, signal };
     let target: Target | undefined;
     try {
       let reply: S3Reply;
@@ -73,13 +86,14 @@ export class Dispatcher {
             const rule = matchCors((await this.#rules(target.bucketName as string)) ?? [], question);
             if (rule !== undefined) Object.assign(headers, corsHeaders(rule, question));
           }
-          reply = await this.#answer(exchange, target, { requestId, startedAt, signal });
+          reply = await this.#answer(exchange, target, progress);
         }
         await send(exchange, reply);
       } catch (error) {
         if (error instanceof Truncated || response.headersSent) throw error;
-        await send(exchange, this.#refusal(error, message, target, requestId));
+        await send(exchange, this.#refusal(error, message, target, progress));
       }
+      this.#tell(progress, response);
       log.debug({ requestId, method: message.method, path: target?.rawPath, status: response.statusCode, milliseconds: clock.now() - startedAt }, 's3 request');
     } catch (error) {
       // Too late for an answer. What was sent must not look whole.
@@ -91,7 +105,14 @@ export class Dispatcher {
     }
   }
 
-  async #answer(exchange: Exchange, target: Target, facts: { requestId: string; startedAt: number; signal: AbortSignal }): Promise<S3Reply> {
+  #tell({ request, code }: Progress, response: ServerResponse): void {
+    const { answered } = this.#options;
+    if (answered === undefined || request?.bucketName === undefined) return;
+    const bytes = Number(response.getHeader('content-length'));
+    answered({ request, status: response.statusCode, code, bytes: Number.isNaN(bytes) ? undefined : bytes, hostId: HOST_ID });
+  }
+
+  async #answer(exchange: Exchange, target: Target, progress: Progress): Promise<S3Reply> {
     const { message } = exchange;
     const { context } = this.#options;
     const method = message.method ?? '';
@@ -103,7 +124,7 @@ export class Dispatcher {
       checksumOfBody: !(method === 'POST' && target.query.has('uploadId')),
     });
     const request = new IncomingRequest({
-      ...facts,
+      ...{ requestId: progress.requestId, startedAt: progress.startedAt, signal: progress.signal },
       method,
       target,
       headers,
@@ -112,6 +133,7 @@ export class Dispatcher {
       secure: false,
       authenticator: this.#authenticator,
     });
+    progress.request = request;
     request.authenticated(authentication.caller);
     if (target.bucketName === '') throw s3Error('InvalidBucketName', undefined, { BucketName: '' });
     const route = this.#routes.find(request);
@@ -140,7 +162,8 @@ export class Dispatcher {
     return (await context.objects.find(bucketName))?.config.cors;
   }
 
-  #refusal(error: unknown, message: IncomingMessage, target: Target | undefined, requestId: string): S3Reply {
+  #refusal(error: unknown, message: IncomingMessage, target: Target | undefined, progress: Progress): S3Reply {
+    const { requestId } = progress;
     const where: Where = {
       bucketName: target?.bucketName,
       key: target?.key,
@@ -148,6 +171,7 @@ export class Dispatcher {
       uploadId: target?.query.get('uploadId'),
     };
     const refusal = toS3Error(error, where);
+    progress.code = refusal.code;
     if (refusal.status >= 500) {
       const { log } = this.#options.context.service;
       log.error({ requestId, method: message.method, path: target?.rawPath, code: refusal.code, err: refusal.cause ?? refusal }, 's3 request failed');

@@ -4,15 +4,33 @@ import type { ServiceContext } from '../../../kernel/service.ts';
 import { REGION } from '../endpoint.ts';
 import { engineOf } from '../engine/objects.ts';
 import { s3KeysOf } from '../s3-keys.ts';
+import { AccessLog } from './access-log.ts';
 import { bucketRoutes, serviceRoutes } from './buckets.ts';
 import { objectRoutes } from './objects.ts';
+import { refusalsOf } from './refusals.ts';
 import { createS3Server } from './server.ts';
 
-export function listenS3(context: ServiceContext, at: ListenAt): Promise<Listening> {
+export async function listenS3(context: ServiceContext, at: ListenAt): Promise<Listening> {
   const keys = s3KeysOf(context);
-  return createS3Server({
+  const log = new AccessLog(context, REGION);
+  const listening = await createS3Server({
     context: { objects: engineOf(context), service: context, region: REGION },
     keys: (accessKeyId) => keys.keyOf(accessKeyId),
     routes: [...serviceRoutes, ...bucketRoutes, ...objectRoutes],
+    answered: (answered) => void log.note(answered),
   }).listen(at);
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    await listening.close();
+    await log.close();
+    await refusalsOf(context).tell();
+  };
+  return {
+    host: listening.host,
+    port: listening.port,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
 }
