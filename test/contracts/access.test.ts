@@ -15,6 +15,15 @@ const everything = permissionsOf(Object.values(contracts));
 const ASKS_MORE: Readonly<Record<string, readonly string[]>> = {
   // It is `snapshot create` by another name.
   'volume snapshot': ['snapshot:create'],
+  // What sends somewhere must be allowed to send there.
+  'bucket notification': ['queue:send'],
+  // They read, write and delete, by other names.
+  'object copy': ['object:get', 'object:put'],
+  'object move': ['object:get', 'object:put', 'object:delete'],
+  'object presign': ['object:get'],
+  'object uploadStart': ['object:put'],
+  'object uploadPart': ['object:put'],
+  'object uploadComplete': ['object:put'],
 };
 
 /** A user of the directory with this role in the default tenant and nothing else. */

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { contracts, fieldMeta, inputShape, type Operation, unwrap } from '../../packages/core/src/contracts.ts';
-import type { Principal } from '../../packages/core/src/kernel/authorize.ts';
+import { localAdministrator, type Principal } from '../../packages/core/src/kernel/authorize.ts';
+import type { Channel } from '../../packages/core/src/kernel/channel.ts';
 import type { Answer, Invocation } from '../../packages/core/src/kernel/core.ts';
 import type { Hasher } from '../../packages/core/src/services/auth/passwords.ts';
 import { authServiceWith } from '../../packages/core/src/services/auth/service.ts';
@@ -41,6 +42,8 @@ const NAMES: Readonly<Record<string, string>> = {
   policy: 'readers',
   'service-account': 'robot',
   'api-key': 'backup',
+  's3-key': 'wallet',
+  object: 'photos/a',
 };
 
 const PASSWORD = 'correct horse battery';
@@ -68,6 +71,24 @@ const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string,
   'tenant-member add': { input: { name: 'spare@example.com' } },
   // The local administrator is no user, whom a key could act as.
   'api-key create': { input: { serviceAccount: 'robot' } },
+  // Versions that are kept, and may be locked.
+  'bucket delete': { target: 'spare-bucket' },
+  'bucket create': { input: { versioning: 'enabled' } },
+  'bucket update': { input: { versioning: 'suspended' } },
+  'bucket configure': { input: { name: 'tags', value: { team: 'a' } } },
+  'bucket notification': { input: { rules: [{ queue: 'sample' }] } },
+  'object list': { target: 'photos' },
+  'object versions': { target: 'photos' },
+  'object uploads': { target: 'photos' },
+  'object restore': { target: 'photos/deleted' },
+  'object setLock': { target: 'locked/a', input: { legalHold: true } },
+  'object copy': { input: { to: 'photos/copy' } },
+  'object move': { target: 'photos/moved', input: { to: 'photos/new' } },
+  'object uploadStart': { target: 'photos/big' },
+  'object uploadPart': { target: 'photos/big', input: { number: 2 } },
+  'object uploadParts': { target: 'photos/big' },
+  'object uploadComplete': { target: 'photos/big' },
+  'object uploadAbort': { target: 'photos/big' },
   'quota set': { input: { name: 'queues' } },
   'quota unset': { input: { name: 'queues' } },
 };
@@ -142,6 +163,7 @@ export async function fixture(): Promise<Fixture> {
     const { operation } = await b.call({ service: resource.name, operation: 'create', input });
     if (operation !== undefined) await b.ended({ operation });
   }
+  const uploaded = await objectsIn(b);
   await cloud.secret.rotate('sample', { value: 'another' });
   await cloud.queue.send('sample', { body: 'hello', delay: 0 });
   const { items } = await cloud.queue.receive('sample');
@@ -152,6 +174,10 @@ export async function fixture(): Promise<Fixture> {
       'queue ack': { receipt },
       'queue release': { receipt },
       'queue extend': { receipt },
+      'object uploadPart': { upload: uploaded.upload },
+      'object uploadParts': { upload: uploaded.upload },
+      'object uploadComplete': { ...uploaded },
+      'object uploadAbort': { upload: uploaded.upload },
       'auth register': { email: 'new@example.com', password: PASSWORD },
       'auth login': { email: ann.name, password: PASSWORD },
       'auth refresh': { refreshToken: session['refreshToken'] },
@@ -159,13 +185,39 @@ export async function fixture(): Promise<Fixture> {
       'auth changePassword': { current: PASSWORD, password: 'another correct horse' },
       'auth resetPassword': { email: ann.name, token, password: 'another correct horse' },
     },
-    callers: { 'auth changePassword': await b.core.principal(ann.id), 'auth logout': await b.core.authenticate(session['accessToken'] as string, 'test') },
+    callers: {
+      'auth changePassword': await b.core.principal(ann.id),
+      'auth logout': await b.core.authenticate(session['accessToken'] as string, 'test'),
+      // A key is for those who are known again.
+      's3-key create': localAdministrator,
+      's3 credentials': localAdministrator,
+      'object presign': localAdministrator,
+    },
     targetOf: (of) => {
       if (!of.operation.target) return undefined;
       return of.service === 'operation' ? last.operation : (SPECIAL[titleOf(of)]?.target ?? nameOf(of.service));
     },
     [Symbol.asyncDispose]: () => b.close(),
   };
+}
+
+/** Objects to read, change, restore and complete, and whoever serves addresses of them. */
+async function objectsIn({ cloud, core }: Bench): Promise<{ upload: string; parts: { number: number; etag: string }[] }> {
+  const filled = async <R>(opening: Promise<Channel<R>>): Promise<R> => {
+    const channel = await opening;
+    channel.input.end('bytes');
+    return channel.result;
+  };
+  await core.listen('s3', { host: '127.0.0.1', port: 0 });
+  await cloud.s3Key.create({ name: NAMES['s3-key'] as string });
+  await cloud.bucket.create({ name: 'photos', versioning: 'enabled' });
+  await cloud.bucket.create({ name: 'locked', objectLock: true });
+  await cloud.bucket.create({ name: 'spare-bucket' });
+  for (const name of ['photos/a', 'photos/moved', 'photos/deleted', 'locked/a']) await filled(cloud.object.put(name));
+  await cloud.object.delete('photos/deleted');
+  const { upload } = await cloud.object.uploadStart('photos/big');
+  const { number, etag } = await filled(cloud.object.uploadPart('photos/big', { upload, number: 1 }));
+  return { upload, parts: [{ number, etag }] };
 }
 
 export const principal = (id: string, roles: Principal['roles'], tenantId = 'tnt-0000000000000000'): Principal => ({ id, kind: 'user', tenantId, roles });

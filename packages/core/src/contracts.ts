@@ -4,11 +4,13 @@ import type { Client } from './kernel/client.ts';
 import { apiKeys } from './services/api-key/contract.ts';
 import { audits } from './services/audit/contract.ts';
 import { auths } from './services/auth/contract.ts';
-import { buckets, objects, s3Keys, s3s } from './services/bucket/contract.ts';
+import { buckets, s3Keys, s3s } from './services/bucket/contract.ts';
+import { objects } from './services/bucket/object-contract.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
+import { kmsKeys } from './services/kms-key/contract.ts';
 import { operations } from './services/operation/contract.ts';
 import { policies } from './services/policy/contract.ts';
 import { queues } from './services/queue/contract.ts';
@@ -40,6 +42,7 @@ export const contracts = {
   image: images,
   instance: instances,
   instanceType: instanceTypes,
+  kmsKey: kmsKeys,
   object: objects,
   operation: operations,
   queue: queues,

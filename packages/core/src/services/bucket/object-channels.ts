@@ -5,10 +5,10 @@ import type { Channel } from '../../kernel/channel.ts';
 import { Fault } from '../../kernel/errors.ts';
 import type { Handlers, ServiceContext } from '../../kernel/service.ts';
 import { actorOf, type Calling, mustAlso } from './calls.ts';
-import type { objects } from './contract.ts';
 import type { ObjectEngine } from './engine/objects.ts';
 import type { Bucket, Conditions } from './engine/types.ts';
 import { toFault, withFaults } from './faults.ts';
+import type { objects } from './object-contract.ts';
 import { attributesOf, viewOf } from './object-view.ts';
 
 type ChannelHandlers = Required<Pick<Handlers<typeof objects>, 'get' | 'put' | 'uploadPart'>>;

@@ -3,12 +3,13 @@
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type Handlers, type Preparation, type Preparations, service } from '../../kernel/service.ts';
 import { actorOf, bucketOf, type Calling, mustAlso, refuseDenied } from './calls.ts';
-import { objects, s3Keys } from './contract.ts';
+import { s3Keys } from './contract.ts';
 import { endpointOf, REGION } from './endpoint.ts';
 import { engineOf } from './engine/objects.ts';
 import type { Bucket, ObjectAttributes, ObjectInfo, PutOptions } from './engine/types.ts';
 import { withFaults } from './faults.ts';
 import { objectChannels } from './object-channels.ts';
+import { objects } from './object-contract.ts';
 import { attributesOf, cursorOf, lockOf, nameOf, placeOf, viewOf } from './object-view.ts';
 import { presigned } from './presign.ts';
 import { refuseKeys } from './s3-key-service.ts';

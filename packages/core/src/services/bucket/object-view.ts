@@ -2,8 +2,8 @@
 import type { z } from 'zod';
 import { Fault } from '../../kernel/errors.ts';
 import { notACursor } from '../../kernel/page.ts';
-import type { ObjectView } from './contract.ts';
 import { type Bucket, KEPT_HEADERS, type ObjectAttributes, type ObjectInfo, type ObjectLock } from './engine/types.ts';
+import type { ObjectView } from './object-contract.ts';
 
 type View = z.output<typeof ObjectView>;
 

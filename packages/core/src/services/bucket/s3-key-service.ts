@@ -1,6 +1,6 @@
 // Access keys of S3 clients: made and revoked here, looked up by `s3-keys.ts`. Their secrets are kept sealed, because the protocol signs with them.
 import { randomInt } from 'node:crypto';
-import { localAdministrator, type Principal } from '../../kernel/authorize.ts';
+import type { Principal } from '../../kernel/authorize.ts';
 import type { Db, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type Migration, statements } from '../../kernel/migrate.ts';
@@ -11,7 +11,7 @@ import { Views } from '../../kernel/view.ts';
 import { s3Keys } from './contract.ts';
 import { endpointOf, REGION } from './endpoint.ts';
 import { all, one, run } from './engine/sql.ts';
-import { keepSecret, openSecret, s3KeysOf, sealSecret } from './s3-keys.ts';
+import { keepSecret, LOCAL, openSecret, s3KeysOf, sealSecret } from './s3-keys.ts';
 
 type Key = RowOf<typeof s3Keys>;
 type KeyCall<I = unknown> = Call<typeof s3Keys, I>;
@@ -52,7 +52,7 @@ export function refuseKeys({ principal }: { principal: Principal }, what: string
 
 /** Whom a key of the caller's speaks for: the caller, who must be known again later. */
 function ownerOf({ principal }: { principal: Principal }): { ownerId: string; owner: string } {
-  const local = principal.id === localAdministrator.id && principal.administrator === true;
+  const local = principal.id === LOCAL && principal.administrator === true;
   if (principal.kept !== true && !local)
     throw new Fault('conflict', `${principal.name ?? principal.id} is no user: a key acts as a user or a service account`, { hint: 'cloud auth login' });
   return { ownerId: principal.id, owner: principal.name ?? principal.id };

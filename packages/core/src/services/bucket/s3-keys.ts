@@ -1,5 +1,5 @@
 // Access keys as the S3 listener looks them up: by what the client sends, from memory, and never later than anything that ends them.
-import { belongsTo, localAdministrator, type Principal } from '../../kernel/authorize.ts';
+import { belongsTo, type Principal } from '../../kernel/authorize.ts';
 import type { Keys } from '../../kernel/keyring.ts';
 import type { ServiceContext } from '../../kernel/service.ts';
 import { one, run } from './engine/sql.ts';
@@ -30,6 +30,8 @@ interface Found {
   tenant_name: string;
 }
 
+/** Id of the local administrator. */
+export const LOCAL = 'local';
 const PURPOSE = 's3-key';
 const ACCESS_KEY_ID = /^TC[A-Z0-9]{18}$/;
 /** Rows of these decide whether a key is good, and for whom. */
@@ -105,8 +107,9 @@ export class S3Keys {
   /** The local administrator is in no directory: a key of theirs is bound to its tenant all the same. */
   async #speaker({ key_id: id, tenant, status }: Found): Promise<Principal | undefined> {
     const { ownerId } = JSON.parse(status) as { ownerId?: string };
-    if (ownerId !== localAdministrator.id) return this.#context.principal(id);
-    return { ...localAdministrator, tenantId: tenant, credential: { kind: 'api-key', id, tenantId: tenant } };
+    if (ownerId !== LOCAL) return this.#context.principal(id);
+    const local = await this.#context.principal(LOCAL);
+    return local === undefined ? undefined : { ...local, tenantId: tenant, credential: { kind: 'api-key', id, tenantId: tenant } };
   }
 }
 

@@ -1,5 +1,8 @@
 // What the engine of object storage knows, in its own words: no XML, no HTTP. The S3 listener and the services `bucket` and `object` both stand on this.
 import type { BucketConfig } from './config.ts';
+import type { ObjectError } from './problem.ts';
+
+export { ObjectError, type ObjectProblem } from './problem.ts';
 
 export type Versioning = 'off' | 'enabled' | 'suspended';
 export type ChecksumAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
@@ -22,48 +25,6 @@ export interface Bucket {
   readonly auditReads: boolean;
   /** What S3 clients configure: policy, ACL, CORS, lifecycle, tags, … */
   readonly config: BucketConfig;
-}
-
-/** Why the engine refused. The S3 listener and the services say it in their own ways. */
-export type ObjectProblem =
-  | 'no_such_bucket'
-  | 'no_such_key'
-  | 'no_such_version'
-  | 'no_such_upload'
-  | 'delete_marker' // the version (or the newest one) is a delete marker; `details.version` names it
-  | 'precondition_failed' // If-Match and its like
-  | 'not_modified'
-  | 'conflict' // conditional write lost a race, upload being completed
-  | 'invalid_range'
-  | 'invalid_part' // complete names a part that is not there or differs
-  | 'invalid_part_order'
-  | 'part_too_small'
-  | 'part_too_large'
-  | 'object_too_large'
-  | 'bad_digest' // Content-MD5, x-amz-checksum-*, sha256
-  | 'incomplete_body'
-  | 'locked' // object lock: retention or legal hold
-  | 'invalid_lock' // lock asked for on a bucket without it, date in the past …
-  | 'invalid_argument'
-  | 'invalid_request'
-  | 'invalid_key' // SSE-C: none, another, or one where none belongs
-  | 'key_too_long'
-  | 'quota_exceeded'
-  | 'bucket_not_empty'
-  | 'storage_full'
-  | 'storage_unavailable'
-  | 'damaged' // bytes at rest are not those that were written
-  | 'no_lock_configuration';
-
-export class ObjectError extends Error {
-  readonly problem: ObjectProblem;
-  readonly details: Readonly<Record<string, string | number | boolean | undefined>>;
-  constructor(problem: ObjectProblem, message: string, details: ObjectError['details'] = {}, options: { cause?: unknown } = {}) {
-    super(message, options);
-    this.name = 'ObjectError';
-    this.problem = problem;
-    this.details = details;
-  }
 }
 
 /** Who does it, for owner fields, audit and quotas. */
