@@ -165,12 +165,14 @@ export async function fixture(): Promise<Fixture> {
   }
   const uploaded = await objectsIn(b);
   await cloud.secret.rotate('sample', { value: 'another' });
+  const { ciphertext } = await cloud.kmsKey.encrypt('sample', { plaintext: 'aGVsbG8=' });
   await cloud.queue.send('sample', { body: 'hello', delay: 0 });
   const { items } = await cloud.queue.receive('sample');
   const receipt = items[0]?.receipt;
   return {
     ...b,
     known: {
+      'kms-key decrypt': { ciphertext },
       'queue ack': { receipt },
       'queue release': { receipt },
       'queue extend': { receipt },

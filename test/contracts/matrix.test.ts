@@ -23,6 +23,9 @@ const NO_EVENT = new Set([
   'audit configure',
   'quota set',
   'quota unset',
+  // Small values that were sealed or opened: nothing changed, and the audit has them.
+  'kms-key encrypt',
+  'kms-key decrypt',
   // Objects tell of themselves by notifications.
   'object delete',
   'object copy',

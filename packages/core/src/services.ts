@@ -10,6 +10,7 @@ import { eventService } from './services/event/service.ts';
 import { imageService } from './services/image/service.ts';
 import { instanceService } from './services/instance/service.ts';
 import { instanceTypeService } from './services/instance-type/service.ts';
+import { kmsKeyService } from './services/kms-key/service.ts';
 import { operationService } from './services/operation/service.ts';
 import { policyService } from './services/policy/service.ts';
 import { queueService } from './services/queue/service.ts';
@@ -49,6 +50,7 @@ export const services: readonly ServiceDefinition[] = [
   volumeService,
   snapshotService,
   queueService,
+  kmsKeyService,
   bucketService,
   objectService,
   s3KeyService,
