@@ -106,7 +106,11 @@ export function valueOf(one: Flag, values: readonly string[], problems: FieldPro
     }
     return map;
   }
-  if (one.many) return values.map((text) => scalar(one.type, one, read(text), field, problems));
+  if (one.many) {
+    const all = values.map((text) => scalar(one.type, one, read(text), field, problems));
+    // A document that is a list is the list itself, not one thing in it.
+    return one.type === 'json' ? all.flat(1) : all;
+  }
   return scalar(one.type, one, read(values.at(-1) as string), field, problems);
 }
 

@@ -120,9 +120,18 @@ export const objectCommands: readonly HandWritten[] = [
     ],
   },
   {
+    id: 'object presign',
+    module: 'object-presign',
+    summary: 'Make an address that reads or writes one object for a while, without credentials',
+    examples: [
+      ['object presign photos/a.jpg', 'curl "$(cloud object presign photos/a.jpg)"'],
+      ['object presign photos/new.jpg --method PUT --expires 5m', ''],
+    ],
+  },
+  {
     id: 's3 credentials',
     module: 's3',
-    summary: 'Show the endpoint and an access key of yours, with ready lines for aws, rclone, s3cmd, restic and Terraform',
+    summary: 'Show the endpoint and an access key of yours, ready for aws, rclone, s3cmd, restic and Terraform',
     description: 'The key acts as you, in this tenant. The first call makes it; `cloud s3-key delete` revokes it.',
     examples: [
       ['s3 credentials', ''],
@@ -154,7 +163,7 @@ export const objectCommands: readonly HandWritten[] = [
     summary: 'Send events of a bucket to a queue or an address; replaces all rules',
     moreFlags: [
       { name: 'queue', type: 'string', ref: 'queue', description: 'Queue that gets a message for each event' },
-      { name: 'webhook', type: 'string', description: 'Address that each event is posted to', example: 'http://127.0.0.1:8080/events' },
+      { name: 'webhook', type: 'string', description: 'Address that each event is posted to', example: 'https://example.com/events' },
       { name: 'event', type: 'string', many: true, description: 'Which ones; all that write or delete when absent', example: 'ObjectCreated:*' },
       { name: 'prefix', type: 'string', description: 'Only keys that begin so', example: 'uploads/' },
       { name: 'suffix', type: 'string', description: 'Only keys that end so', example: '.jpg' },
@@ -163,7 +172,7 @@ export const objectCommands: readonly HandWritten[] = [
     ],
     examples: [
       ['bucket notification photos --queue uploads', ''],
-      ["bucket notification photos --webhook http://127.0.0.1:8080/new --event 'ObjectCreated:*' --suffix .jpg", ''],
+      ["bucket notification photos --webhook https://example.com/new --event 'ObjectCreated:*' --suffix .jpg", ''],
       [`bucket notification photos --rules '[{"queue":"uploads"},{"queue":"thumbs","prefix":"thumbs/"}]'`, 'several rules'],
       ['bucket notification photos --none', 'none any more'],
     ],

@@ -1,6 +1,8 @@
 // The commands that are written by hand, as the table describes them. One of the id of a generated command replaces it.
 import { GLOBAL } from '../common-flags.ts';
 import type { Command, Flag, Positional } from '../table.ts';
+import { objectCommands } from './hand-written-objects.ts';
+import { target, word } from './positionals.ts';
 
 export interface HandWritten extends Omit<Command, 'positionals' | 'flags' | 'common' | 'examples' | 'group'> {
   positionals?: readonly Positional[];
@@ -28,23 +30,6 @@ export const groups: readonly { name: string; summary: string; description?: str
   { name: 'config', summary: 'Settings of this command', description: 'Values used when neither a flag nor the environment says otherwise.' },
 ];
 
-const target = (resource: string, more: Partial<Positional> = {}): Positional => ({
-  field: '$target',
-  label: resource,
-  type: 'string',
-  required: true,
-  ref: resource,
-  description: `Name or id`,
-  ...more,
-});
-const word = (label: string, description: string, more: Partial<Positional> = {}): Positional => ({
-  field: label,
-  label,
-  type: 'string',
-  required: true,
-  description,
-  ...more,
-});
 const contextName = (): Positional => word('context', 'Name of the context', { ref: 'context' });
 const email: Positional = word('email', 'E-mail address; asked for on a terminal', { required: false });
 const password: Flag = { name: 'password', field: 'password', type: 'string', file: true, secret: true, description: 'Password; asked for on a terminal' };
@@ -420,4 +405,5 @@ export const handWritten: readonly HandWritten[] = [
     ],
   },
   { id: 'operation wait', module: 'operation-wait', summary: 'Wait until an operation has ended, showing how far it is' },
+  ...objectCommands,
 ];

@@ -28,6 +28,7 @@ interface JsonSchema {
   maximum?: number;
   default?: unknown;
   format?: string;
+  description?: string;
   cli?: FieldMeta['cli'];
 }
 
@@ -148,7 +149,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
       type: 'string',
       required: true,
       ref: resource,
-      description: resource === 'operation' ? 'Id' : 'Name or id',
+      description: resource === 'operation' ? 'Id' : resource === 'object' ? '<bucket>/<key>' : 'Name or id',
     });
   }
   for (const [field, schema] of Object.entries(shape)) {
@@ -348,7 +349,7 @@ const columnOf = (field: string, json: JsonSchema): Column => ({ field, header: 
 function formatOf(field: string, json: JsonSchema): Format {
   if (field === 'state' || field === 'status' || field === 'level') return 'state';
   if (json.format === 'date-time') return field.endsWith('At') ? 'age' : 'time';
-  if (field.endsWith('Bytes')) return 'bytes';
+  if (field === 'bytes' || /Bytes$|^bytes[A-Z]/.test(field) || (field === 'size' && !/GiB/.test(json.description ?? ''))) return 'bytes';
   if (field.endsWith('MiB')) return 'mib';
   if (field === 'size') return 'gib';
   if (field === 'ports') return 'ports';
@@ -363,6 +364,8 @@ function formatOf(field: string, json: JsonSchema): Format {
 
 const HEADERS: Readonly<Record<string, string>> = {
   id: 'ID',
+  url: 'URL',
+  etag: 'ETag',
   vpc: 'VPC',
   cidr: 'CIDR',
   cpus: 'CPUs',

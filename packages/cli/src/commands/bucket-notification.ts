@@ -1,6 +1,12 @@
 // `cloud bucket notification`: one rule in flags, many as a document, none with --none.
-import { usage } from '../base.ts';
+import { EXIT, out, usage } from '../base.ts';
+import { inputOf } from '../input.ts';
+import { amount } from '../objects/work.ts';
+import { printable } from '../print/printable.ts';
+import { Remote } from '../remote.ts';
 import { runOperation } from '../run.ts';
+import { settingsOf } from '../settings.ts';
+import type { OperationSpec } from '../table.ts';
 import { flag, isSet, type Words } from '../words.ts';
 
 const ONE = ['queue', 'webhook', 'event', 'prefix', 'suffix', 'id'] as const;
@@ -15,8 +21,16 @@ export async function run(words: Words): Promise<number> {
     );
   }
   if (ways > 1) throw usage('Give one rule in flags, or --rules, or --none, not several of them: each replaces all rules');
-  if (words.flags.has('rules') || words.flags.has('from')) return runOperation(words);
-  return runOperation({ ...words, flags: new Map([...words.flags, ['rules', [JSON.stringify(isSet(words, 'none') ? [] : [ruleOf(words)])]]]) });
+  const whole = words.flags.has('rules') || words.flags.has('from');
+  const rules = whole ? undefined : JSON.stringify(isSet(words, 'none') ? [] : [ruleOf(words)]);
+  const ruled: Words = rules === undefined ? words : { ...words, flags: new Map([...words.flags, ['rules', [rules]]]) };
+  const settings = settingsOf(words);
+  if (isSet(words, 'dry-run') || settings.output !== 'table') return runOperation(ruled);
+  const { targets, input } = await inputOf(ruled);
+  await new Remote(settings).call(words.command.operation as OperationSpec, { target: targets[0], input });
+  const count = Array.isArray(input['rules']) ? input['rules'].length : 0;
+  if (!settings.quiet) out(`bucket ${printable(targets[0] ?? '')} ${count === 0 ? 'sends no events any more' : `sends events by ${amount(count, 'rule')}`}\n`);
+  return EXIT.done;
 }
 
 export function ruleOf(words: Words): Record<string, unknown> {

@@ -33,29 +33,25 @@ export async function run(words: Words): Promise<number> {
   const plain = output === 'table' || output === 'wide';
   const progress = new Progress(`Verifying ${printable(bucket)}`, quiet || process.stderr.isTTY !== true);
   const result: Found = { checked: 0, bytes: 0, damaged: [] };
-  const told = new Set<string>();
   try {
     for await (const item of remote.stream(words.command.operation as OperationSpec, { target: bucket, input, signal })) {
       const found = item as Found;
-      result.checked = found.checked;
-      result.bytes = found.bytes;
+      // Each item tells of its own page.
+      result.checked += found.checked;
+      result.bytes += found.bytes;
+      result.damaged.push(...found.damaged);
       progress.update(`${amount(found.checked, 'version')}, ${bytes(found.bytes)}`);
-      for (const one of found.damaged) {
-        const line = lineOf(bucket, one);
-        if (told.has(line)) continue;
-        told.add(line);
-        result.damaged.push(one);
-      }
     }
   } finally {
     progress.end();
   }
   if (output === 'json' || output === 'yaml') out(await structured(result, output));
   else if (plain) {
-    for (const line of told) out(`${line}\n`);
+    for (const one of result.damaged) out(`${lineOf(bucket, one)}\n`);
     if (!quiet) {
       const what = `${amount(result.checked, 'version')}, ${bytes(result.bytes)}`;
-      (told.size === 0 ? out : err)(told.size === 0 ? `${printable(bucket)} is sound: ${what} read\n` : `${told.size} damaged; ${what} read\n`);
+      if (result.damaged.length === 0) out(`${printable(bucket)} is sound: ${what} read\n`);
+      else err(`${result.damaged.length} damaged; ${what} read\n`);
     }
   } else for (const { key } of result.damaged) out(`${printable(`${bucket}/${key}`)}\n`);
   return result.damaged.length === 0 ? EXIT.done : EXIT.failed;

@@ -97,6 +97,8 @@ async function inCommand(command: Command, before: readonly string[], current: s
     const names = (await liveNames('instance', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
     return names.some(([name]) => name.startsWith(current)) ? names : FILES;
   }
+  if (positional.ref === 'object') return objectNames(current, words);
+  if (command.id === 'object put' || command.id === 'object get') return FILES;
   if (positional.field === 'action') return actions();
   if (command.id === 'tenant-member add') return liveNames('user', words);
   if (positional.ref === undefined) return [];
@@ -160,6 +162,30 @@ async function liveNames(resource: string, words: Words): Promise<readonly Candi
     const { value } = await new Remote(settingsOf(words)).call(list, { patience: PATIENCE, input: list.standard === 'list' ? { limit: 200 } : {} });
     const { items } = value as { items: Record<string, unknown>[] };
     return items.map((item) => [resource === 'operation' ? String(item['id']) : nameOf(item), printable(String(item['state'] ?? ''))] as const);
+  } catch {
+    return []; // no names: the line can still be typed
+  }
+}
+
+/** Keys are chosen by others, and bash puts a word into the line as it is: none with a meaning to a shell. */
+const PLAIN_KEY = /^[\p{L}\p{N}_@%+=:,./-]+$/u;
+
+/** Buckets until there is a slash, then what is in the folder so far; a path of this machine, where a side may be one. */
+async function objectNames(current: string, words: Words): Promise<readonly Candidate[]> {
+  const local = words.command.id === 'object sync';
+  if (local && /^[./~]/.test(current)) return FILES;
+  const slash = current.indexOf('/');
+  if (slash < 0) {
+    const buckets = (await liveNames('bucket', words)).map(([name, meaning]) => [`${name}/`, meaning] as const);
+    return local && !buckets.some(([name]) => name.startsWith(current)) ? FILES : buckets;
+  }
+  const list = loadGroup('object').commands.find((one) => one.operation?.name === 'list')?.operation;
+  if (list === undefined) return [];
+  try {
+    const { value } = await new Remote(settingsOf(words)).call(list, { target: current, patience: PATIENCE, input: { limit: 200 } });
+    const { items, folders } = value as { items: { key: string }[]; folders: string[] };
+    const bucket = current.slice(0, slash);
+    return [...folders, ...items.map(({ key }) => key)].flatMap((key) => (PLAIN_KEY.test(key) ? [[`${bucket}/${key}`] as const] : []));
   } catch {
     return []; // no names: the line can still be typed
   }

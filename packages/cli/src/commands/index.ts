@@ -28,6 +28,15 @@ const modules: Readonly<Record<string, () => Promise<{ run: Run }>>> = {
   'image-import': () => import('./image-import.ts'),
   'event-watch': () => import('./event-watch.ts'),
   'ssh-key-create': () => import('./ssh-key-create.ts'),
+  'object-put': () => import('./object-put.ts'),
+  'object-get': () => import('./object-get.ts'),
+  'object-list': () => import('./object-list.ts'),
+  'object-copy': () => import('./object-copy.ts'),
+  'object-sync': () => import('./object-sync.ts'),
+  'object-presign': () => import('./object-presign.ts'),
+  s3: () => import('./s3.ts'),
+  'bucket-verify': () => import('./bucket-verify.ts'),
+  'bucket-notification': () => import('./bucket-notification.ts'),
   'operation-wait': () => import('./operation-wait.ts'),
 };
 

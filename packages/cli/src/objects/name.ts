@@ -132,5 +132,6 @@ const TYPES: Readonly<Record<string, string>> = {
 export const typeOf = (name: string): string | undefined => {
   const base = baseOf(name);
   const dot = base.lastIndexOf('.');
-  return dot < 0 ? undefined : TYPES[base.slice(dot + 1).toLowerCase()];
+  const end = base.slice(dot + 1).toLowerCase();
+  return dot >= 0 && Object.hasOwn(TYPES, end) ? TYPES[end] : undefined;
 };

@@ -25,7 +25,7 @@ export async function* walk(root: string, walking: Walking): AsyncGenerator<Foun
   const real = await realpath(root).catch((error: unknown) => {
     throw unreadable(root, error);
   });
-  yield* below(real, '', [real], real, walking);
+  yield* below(root, '', [real], real, walking);
 }
 
 async function* below(directory: string, prefix: string, above: readonly string[], root: string, walking: Walking): AsyncGenerator<Found> {
@@ -46,9 +46,10 @@ async function* below(directory: string, prefix: string, above: readonly string[
     if (info === undefined) continue;
     if (info.isDirectory()) {
       if (!walking.wanted.enters(key)) continue;
-      const real = info.link ? await realpath(path) : path;
-      if (above.includes(real)) walking.skipped(path, 'it leads in a circle', key);
-      else yield* below(real, `${key}/`, [...above, real], root, walking);
+      // Only a link can lead back to where one came from.
+      const real = info.link ? await realpath(path) : join(above.at(-1) as string, name);
+      if (info.link && above.includes(real)) walking.skipped(path, 'it leads in a circle', key);
+      else yield* below(path, `${key}/`, [...above, real], root, walking);
     } else if (!info.isFile()) walking.skipped(path, 'it is a special file', key);
     else if (walking.wanted.takes(key)) yield { key, path, size: info.size, mtimeMs: info.mtimeMs };
   }

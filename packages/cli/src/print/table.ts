@@ -66,8 +66,9 @@ export function card(fields: readonly Column[], value: Record<string, unknown>, 
     if (ref !== undefined && (ref in value || `${ref}s` in value)) continue;
     if (!all && field.wide) continue;
     const id = value[`${field.field}Id`];
-    if (field.format === 'json' && typeof content === 'object' && content !== null && !Array.isArray(content)) {
-      lines.push([field.header, factsText(content, style)]);
+    const facts = field.format === 'json' ? [content].flat() : [];
+    if (facts.length > 0 && facts.every((one): one is object => typeof one === 'object' && one !== null && !Array.isArray(one))) {
+      lines.push([field.header, facts.map((one) => factsText(one, style)).join('\n')]);
     } else lines.push([field.header, `${cell(field.format, content, { ...style, long: true })}${typeof id === 'string' && id !== content ? ` (${id})` : ''}`]);
   }
   const widest = Math.max(0, ...lines.map(([header]) => width(header)));
@@ -79,6 +80,7 @@ function factsText(content: object, style: Style): string {
   return Object.entries(content)
     .map(([key, one]) => {
       if (key === 'status' || key === 'state') return cell('state', one, style);
+      if (key === 'name' || key === 'detail') return cell('text', one, style);
       const name = key.replace(/At$/, '').replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
       return `${name} ${cell(key.endsWith('At') ? 'time' : 'text', one, style)}`;
     })
