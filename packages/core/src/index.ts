@@ -15,6 +15,7 @@ import type { MasterKeySource, OutsideSource } from './kernel/master-key.ts';
 import { migrate, migrateKernel } from './kernel/migrate.ts';
 import { Store } from './kernel/store.ts';
 import { readKeyCommand } from './key-command.ts';
+import { type ObjectStoreOptions, rememberObjectStore, withObjectStore } from './object-store.ts';
 import { services } from './services.ts';
 
 export { DEFAULT_TENANT, localAdministrator, type Principal } from './kernel/authorize.ts';
@@ -25,6 +26,7 @@ export { DriverError, ERRORS, type ErrorCode, Fault, type FaultBody } from './ke
 export type { ListenAt, Listening } from './kernel/listener.ts';
 export { type Log, silent } from './kernel/log.ts';
 export { type MasterKeySource, masterKeySource, nextMasterKeySource, type OutsideSource } from './kernel/master-key.ts';
+export { OBJECT_STORE_VARIABLES, type ObjectStoreOptions, objectStoreFrom } from './object-store.ts';
 
 export const VERSION = '0.1.0';
 
@@ -36,6 +38,8 @@ export interface CoreOptions {
   dataDir: string;
   /** Default: the one that the data directory was used with, else docker. */
   drivers?: DriverName | DriverSet;
+  /** Keeps the bytes of objects. Default: the driver's own store; with docker that is the data directory. `conflict` when there are objects elsewhere. */
+  objectStore?: ObjectStoreOptions | undefined;
   /** Where the master key comes from. Default: a file of the data directory, made at first start. */
   masterKey?: MasterKeySource;
   /** To rotate to before anything else is done; nothing when that is done already. */
@@ -89,6 +93,7 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
     }
     drivers =
       typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock, durable: options.durable ?? true });
+    if (options.objectStore !== undefined) drivers = await withObjectStore(drivers, options.objectStore, { clock, log });
     const { keyring, pending } = await openKeyring({
       dataDir,
       source: options.masterKey ?? { kind: 'local' },
@@ -100,6 +105,7 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
     const store = new Store(db, clock);
     const kernel = new Kernel({ store, definitions: services, drivers: drivers.drivers, clock, log, keyring, dataDir, installation, version: VERSION });
     await migrate(db, kernel.migrations());
+    await rememberObjectStore(db, options.objectStore);
     if (pending !== undefined) {
       const { from, to } = await kernel.rotateMasterKey(pending);
       log.info({ from, to }, 'the master key was rotated');

@@ -13,6 +13,7 @@ import { endpoints } from './endpoints.ts';
 import { Allowance } from './limits.ts';
 import { createLog } from './log.ts';
 import { takeMasterKeys } from './master-keys.ts';
+import { takeObjectStore } from './object-store.ts';
 import { limitKeyOf, sourcesOf } from './source.ts';
 import { ask, type Bench, bench, type Play, type RawAnswer, until } from './testbench.ts';
 
@@ -484,5 +485,23 @@ describe('the master key', () => {
     await expect(takeMasterKeys({}, { production: true })).rejects.toMatchObject({ code: 'invalid_input' });
     expect(await takeMasterKeys({}, { production: false })).toEqual({ masterKey: { kind: 'local' }, nextMasterKey: undefined });
     await rm(dataDir, { recursive: true });
+  });
+});
+
+describe('the place of objects', () => {
+  it('leaves the environment when it is read, with its credentials, whatever comes of it', async () => {
+    const environment = {
+      CLOUD_OBJECT_STORE: 'http://127.0.0.1:3900/cloud?region=garage',
+      CLOUD_OBJECT_STORE_ACCESS_KEY_ID: 'GK1',
+      CLOUD_OBJECT_STORE_SECRET_ACCESS_KEY: 's',
+      CLOUD_OBJECT_STORE_CLUSTER_TOKEN: 't',
+      HOME: '/root',
+    };
+    expect(await takeObjectStore(environment)).toMatchObject({ bucket: 'cloud', region: 'garage', accessKeyId: 'GK1', secretAccessKey: 's' });
+    expect(environment).toEqual({ HOME: '/root' });
+    const half = { CLOUD_OBJECT_STORE: 'http://127.0.0.1:3900/cloud', CLOUD_OBJECT_STORE_SECRET_ACCESS_KEY: 's' };
+    await expect(takeObjectStore(half)).rejects.toMatchObject({ code: 'invalid_input' });
+    expect(half).toEqual({});
+    expect(await takeObjectStore({})).toBeUndefined();
   });
 });

@@ -12,6 +12,7 @@ import { OpenCalls } from './calls.ts';
 import { writeFileWhole } from './files.ts';
 import { listenOnSocket, listenOnTcp, MAX_CONNECTIONS, type Patience } from './listen.ts';
 import { takeMasterKeys } from './master-keys.ts';
+import { takeObjectStore } from './object-store.ts';
 import { webOf } from './origin.ts';
 import { AUTO, checkS3Listen, listenForS3 } from './s3.ts';
 import { sourcesOf } from './source.ts';
@@ -78,7 +79,10 @@ export interface Daemon {
 
 const GRACE_MS = 10_000;
 
-/** The master key comes from the environment (`CLOUD_MASTER_KEY` and its like), which does not have it any more afterwards, so that no child inherits it. */
+/**
+ * The master key, and where objects are kept, come from the environment (`CLOUD_MASTER_KEY`, `CLOUD_OBJECT_STORE` and their like), which does not have them any
+ * more afterwards, so that no child inherits them.
+ */
 export async function startDaemon({
   dataDir: given,
   driver,
@@ -92,10 +96,11 @@ export async function startDaemon({
   socketPathOf(dataDir); // too long: said before anything is made
   checkOptions({ ...rest, s3Listen });
   const keys = await takeMasterKeys(process.env, { production });
+  const objectStore = await takeObjectStore(process.env);
   const log = ownLog ?? (await import('./log.ts')).createLog({ file: logFile });
   const { createCore } = await import('@thecloud/core');
   // Callers are answered first: the controllers' look at every row, after a restart a write for many of them, would keep them waiting.
-  const core = await createCore({ dataDir, log, start: false, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
+  const core = await createCore({ dataDir, log, start: false, objectStore, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
   let daemon: Daemon | undefined;
   try {
     daemon = await serve(core, { ...rest, log, s3Listen });

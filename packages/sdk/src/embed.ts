@@ -11,7 +11,9 @@ import {
   type MasterKeySource,
   masterKeySource,
   nextMasterKeySource,
+  type ObjectStoreOptions,
   type OutsideSource,
+  objectStoreFrom,
   type Principal,
 } from '@thecloud/core';
 import { type Channel, type Cloud, defaultDataDir, type Request } from '@thecloud/core/contracts';
@@ -36,6 +38,8 @@ export interface EmbedOptions {
   masterKey?: MasterKeySource;
   /** Together with `masterKey`: what to rotate to before anything else is done. */
   nextMasterKey?: OutsideSource;
+  /** An S3 engine that keeps the bytes of objects. Default: as the environment says (`CLOUD_OBJECT_STORE` and its like), else the data directory. */
+  objectStore?: ObjectStoreOptions;
 }
 
 /** Letting go of it stops its controllers and closes its data directory; instances keep running, if their backend keeps them. */
@@ -168,12 +172,24 @@ export const actingAs = (core: Core, who: Principal | string, acting: Acting): C
 
 /** Rejects with `not_found` when `as` names nobody. */
 export async function embed(options: EmbedOptions = {}): Promise<Embedded> {
-  const { dataDir = defaultDataDir(process.env), driver, log, masterKey, nextMasterKey, durable = true, as = localAdministrator, tenant, s3 } = options;
+  const {
+    dataDir = defaultDataDir(process.env),
+    driver,
+    log,
+    masterKey,
+    nextMasterKey,
+    durable = true,
+    as = localAdministrator,
+    tenant,
+    s3,
+    objectStore,
+  } = options;
   const core = await createCore({
     dataDir: resolve(dataDir),
     durable,
     masterKey: masterKey ?? masterKeySource(process.env, { production: false }),
     nextMasterKey: masterKey === undefined ? nextMasterKeySource(process.env) : nextMasterKey,
+    objectStore: objectStore ?? objectStoreFrom(process.env),
     ...(driver === undefined ? {} : { drivers: driver }),
     ...(log === undefined ? {} : { log }),
   });
