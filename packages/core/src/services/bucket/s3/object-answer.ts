@@ -26,8 +26,7 @@ export const versionHeader = (bucket: Bucket, info: Pick<ObjectInfo, 'version'>)
 
 /** Of an object that was just made. */
 export const writtenHeaders = (bucket: Bucket, result: PutResult & { info: ObjectInfo }): HeaderValues => ({
-  // Where versions are suspended, S3 is silent about the one that takes the place of another.
-  'x-amz-version-id': result.version === 'null' ? undefined : result.version,
+  'x-amz-version-id': result.version,
   'x-amz-expiration': expirationOf(bucket, result.info),
   ...encryptionHeaders(result.info),
 });

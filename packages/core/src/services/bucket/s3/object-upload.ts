@@ -167,8 +167,7 @@ export function partsOf(bytes: Buffer): CompletePart[] {
     .children('Part')
     .map(partOf);
   if (parts.length === 0) throw s3Error('MalformedXML');
-  // A client that sent a part twice, because an answer was late, may name it twice: what it says last counts.
-  return parts.filter(({ number }, at) => number !== parts[at + 1]?.number);
+  return parts;
 }
 
 /** That of the whole object, in headers. */
