@@ -2,11 +2,12 @@
 import { REGION } from './endpoint.ts';
 import type { ObjectChange } from './engine/types.ts';
 
-/** As in a form: spaces become `+`. */
+/** As in a form, but for slashes: spaces become `+`. */
 const formEncoded = (key: string): string =>
   encodeURIComponent(key)
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
-    .replace(/%20/g, '+');
+    .replace(/%20/g, '+')
+    .replace(/%2F/g, '/');
 
 export function recordOf({ type, bucket, info, actor, time }: ObjectChange, { rule, sequencer }: { rule: string; sequencer: string }): object {
   const removed = type.startsWith('ObjectRemoved') || type.startsWith('LifecycleExpiration');

@@ -59,6 +59,8 @@ const LONGEST_MS = 24 * 60 * 60_000;
 const MOST_WAITING = 100_000;
 const COUNT_EVERY_MS = 60_000;
 const ID_DIGITS = 16;
+/** The queue is gone, or takes no messages that are so long: later it would be the same. */
+const FINAL: ReadonlySet<string> = new Set(['not_found', 'invalid_input']);
 /** Before the database is asked again after it failed. */
 const PAUSE_MS = 1_000;
 
@@ -259,7 +261,7 @@ export class Notifier {
       await this.#send(notice);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
-      problem = { message: error instanceof Error ? error.message : String(error), final: error instanceof Fault && error.code === 'not_found' };
+      problem = { message: error instanceof Error ? error.message : String(error), final: error instanceof Fault && FINAL.has(error.code) };
     }
     const now = clock.now();
     if (problem === undefined) return this.#change(notice, async (tx) => void (await run(tx, 'delete from object_notice where id = ?', notice.id)));
