@@ -390,7 +390,9 @@ describe('the access log', () => {
     expect(await refusal(logging(target))).toBe('none');
     await own.send(new DeleteBucketPolicyCommand({ Bucket: target }));
     expect(await refusal(logging(target))).toBe('403 AccessDenied');
-    await own.send(new PutBucketAclCommand({ Bucket: target, ACL: 'log-delivery-write' }));
+    await own.send(
+      new PutBucketAclCommand({ Bucket: target, GrantWrite: 'uri=http://acs.amazonaws.com/groups/s3/LogDelivery', GrantFullControl: `id=${DEFAULT}` }),
+    );
     expect(await refusal(logging(target))).toBe('none');
     const status = await own.send(new GetBucketLoggingCommand({ Bucket: name }));
     expect(status.LoggingEnabled).toEqual({ TargetBucket: target, TargetPrefix: 'log/', TargetObjectKeyFormat: { SimplePrefix: {} } });
