@@ -68,7 +68,7 @@ function ofRequest(values: Values, request: S3Request, now: number): void {
   if (version !== undefined) values['s3:VersionId'] = version;
   if (caller.authType === 'ANONYMOUS') return;
   values['s3:authType'] = caller.authType;
-  values['s3:signatureversion'] = 'AWS4-HMAC-SHA256';
+  values['s3:signatureversion'] = caller.signatureVersion ?? 'AWS4-HMAC-SHA256';
   const signed = signedAt(request);
   if (signed !== undefined) values['s3:signatureAge'] = Math.max(0, now - signed);
 }

@@ -19,6 +19,8 @@ export interface DispatchOptions {
   /** Rules of a bucket; from its configuration unless given. */
   readonly cors?: (bucketName: string) => Promise<readonly CorsRule[] | undefined>;
   readonly domains?: readonly string[];
+  /** Takes Signature Version 2 as well. AWS takes it only for buckets from before June 2020. */
+  readonly version2?: boolean;
   readonly patience: Patience;
   readonly replies: ReplyLimits;
   /** Told of each answer to a request that names a bucket and could be read. Never waited for. */
@@ -56,7 +58,7 @@ export class Dispatcher {
     const { context, keys, routes } = options;
     this.#options = options;
     this.#routes = new RouteTable(routes);
-    this.#authenticator = new Authenticator({ keys, region: context.region, clock: context.service.clock });
+    this.#authenticator = new Authenticator({ keys, region: context.region, clock: context.service.clock, version2: options.version2 });
     this.#domains = [...DOMAINS, ...(options.domains ?? []).map((domain) => domain.toLowerCase())];
   }
 

@@ -20,6 +20,8 @@ export interface Target {
   readonly bucketName: string | undefined;
   readonly key: string | undefined;
   readonly query: ReadonlyMap<string, string>;
+  /** The bucket stands in the host. */
+  readonly virtual: boolean;
 }
 
 const NO_QUERY: ReadonlyMap<string, string> = new Map();
@@ -38,9 +40,9 @@ export function parseTarget(url: string, host: string | undefined, domains: read
   const rawPath = mark < 0 ? target : target.slice(0, mark);
   const rawQuery = mark < 0 ? '' : target.slice(mark + 1);
   const query = rawQuery === '' ? NO_QUERY : parseQuery(rawQuery);
-  const common = { rawPath, rawQuery, host: host ?? '', query };
-  const virtual = host === undefined ? undefined : bucketOfHost(host, domains);
-  if (virtual !== undefined) return { ...common, bucketName: virtual, key: rawPath === '/' ? undefined : decoded(rawPath.slice(1)) };
+  const bucket = host === undefined ? undefined : bucketOfHost(host, domains);
+  const common = { rawPath, rawQuery, host: host ?? '', query, virtual: bucket !== undefined };
+  if (bucket !== undefined) return { ...common, bucketName: bucket, key: rawPath === '/' ? undefined : decoded(rawPath.slice(1)) };
   if (rawPath === '/') return { ...common, bucketName: undefined, key: undefined };
   const slash = rawPath.indexOf('/', 1);
   const rawBucket = slash < 0 ? rawPath.slice(1) : rawPath.slice(1, slash);

@@ -1,7 +1,7 @@
 // AWS Signature Version 4, checked: in the Authorization header, in the query of a presigned address, and of a form's policy.
 //
 // The region of a scope is the configured one, or `us-east-1`, which many clients fall back to without asking; any other is refused with the right one
-// in the answer, as S3 does, so that clients correct themselves. Version 2 and 4A are refused.
+// in the answer, as S3 does, so that clients correct themselves. Version 4A is refused, and Version 2 unless the listener is told to take it (`sigv2.ts`).
 import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Principal } from '../../../kernel/authorize.ts';
@@ -9,6 +9,7 @@ import type { Clock } from '../../../kernel/clock.ts';
 import { formatBasic, isoDate, parseBasic, parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
 import { ANONYMOUS, type Target } from './request.ts';
+import { type Claim2, headerClaim2, queryClaim2, signature2 } from './sigv2.ts';
 import type { Caller, S3Error } from './types.ts';
 import { canonicalPath, canonicalQuery } from './uri.ts';
 
@@ -78,11 +79,13 @@ export class Authenticator {
   readonly #keys: Keys;
   readonly #regions: readonly string[];
   readonly #clock: Clock;
+  readonly #version2: boolean;
   /** Derived keys, good for one day each, with the secret that they come from: it may have been exchanged. */
   readonly #derived = new Map<string, { secret: string; key: KeyObject }>();
 
-  constructor({ keys, region, clock }: { keys: Keys; region: string; clock: Clock }) {
+  constructor({ keys, region, clock, version2 = false }: { keys: Keys; region: string; clock: Clock; version2?: boolean | undefined }) {
     this.#keys = keys;
+    this.#version2 = version2;
     this.#regions = region === 'us-east-1' ? [region] : [region, 'us-east-1'];
     this.#clock = clock;
   }
@@ -95,10 +98,9 @@ export class Authenticator {
     const version2 = query.has('AWSAccessKeyId') && query.has('Signature');
     if (authorization === undefined || authorization === '') {
       if (presigned) return this.#verify(head, this.#queryClaim(head));
-      if (version2) throw oldVersion();
+      if (version2) return this.#verify2(headers, queryClaim2(this.#taken(head), target, headers, this.#clock.now()));
       const payload = payloadOf(headers) ?? UNSIGNED;
-      if (payload === STREAMING || payload === STREAMING_TRAILER)
-        throw s3Error('InvalidRequest', 'Chunks can only be signed in a request that is signed itself');
+      if (payload === STREAMING || payload === STREAMING_TRAILER) throw unsignedChunks();
       return { caller: ANONYMOUS, signing: undefined, payload };
     }
     if (presigned || version2) {
@@ -108,7 +110,23 @@ export class Authenticator {
         { ArgumentName: 'Authorization', ArgumentValue: authorization },
       );
     }
+    if (authorization.startsWith('AWS ')) return this.#verify2(headers, headerClaim2(this.#taken(head), target, headers, this.#clock.now()));
     return this.#verify(head, this.#headerClaim(head, authorization));
+  }
+
+  /** The method of a request by Version 2, where that is taken. */
+  #taken({ method }: RequestHead): string {
+    if (!this.#version2) throw oldVersion();
+    return method;
+  }
+
+  async #verify2(headers: IncomingHttpHeaders, { accessKeyId, signature, presigned, toSign }: Claim2): Promise<Authentication> {
+    const payload = payloadOf(headers) ?? UNSIGNED;
+    if (payload === STREAMING || payload === STREAMING_TRAILER) throw unsignedChunks();
+    const access = await this.#accessKey(accessKeyId);
+    if (!same(signature2(access.secret, toSign), signature)) throw mismatch(accessKeyId, toSign, signature);
+    const caller: Caller = { ...callerOf(accessKeyId, access, presigned ? 'REST-QUERY-STRING' : 'REST-HEADER'), signatureVersion: 'AWS' };
+    return { caller, signing: undefined, payload };
   }
 
   /** The policy of a form: it is the string to sign itself. */
@@ -127,13 +145,13 @@ export class Authenticator {
   /** Forms that are signed by Version 2: HMAC-SHA1 of the policy. Clients of forms are web pages, and many were never changed; S3 takes them too. */
   async authenticatePolicyV2(policy: string, fields: { accessKeyId: string; signature: string }): Promise<Caller> {
     const key = await this.#accessKey(fields.accessKeyId);
-    if (!same(createHmac('sha1', key.secret).update(policy).digest('base64'), fields.signature)) throw mismatch(fields.accessKeyId, policy, fields.signature);
-    return callerOf(fields.accessKeyId, key, 'POST');
+    if (!same(signature2(key.secret, policy), fields.signature)) throw mismatch(fields.accessKeyId, policy, fields.signature);
+    return { ...callerOf(fields.accessKeyId, key, 'POST'), signatureVersion: 'AWS' };
   }
 
   #headerClaim({ headers }: RequestHead, authorization: string): Claim {
     if (!authorization.startsWith(ALGORITHM) || !/^[\s,]/.test(authorization.slice(ALGORITHM.length, ALGORITHM.length + 1) || ' ')) {
-      if (/^AWS(4-ECDSA-P256-SHA256)? /.test(authorization)) throw oldVersion();
+      if (authorization.startsWith('AWS4-ECDSA-P256-SHA256 ')) throw oldVersion();
       throw s3Error('InvalidArgument', 'Unsupported Authorization Type', { ArgumentName: 'Authorization', ArgumentValue: authorization });
     }
     const malformed = (problem: string, elements?: Record<string, string>): S3Error =>
@@ -267,6 +285,7 @@ const callerOf = (accessKeyId: string, { principal, tenantId, tenantName }: Acce
   authType,
 });
 
+const unsignedChunks = (): S3Error => s3Error('InvalidRequest', 'Chunks can only be signed in a request that is signed so itself');
 const oldVersion = (): S3Error => s3Error('InvalidRequest', 'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.');
 
 function mismatch(accessKeyId: string, toSign: string, signature: string, canonical?: string): S3Error {

@@ -71,6 +71,7 @@ export async function serve(options: {
   limits?: S3ServerOptions['limits'];
   cors?: readonly CorsRule[];
   region?: string;
+  version2?: boolean;
 }): Promise<Bench> {
   const seen: Seen[] = [];
   const line = (level: string) => (fields: Record<string, unknown>, message: string) => void seen.push({ level, message, fields });
@@ -84,6 +85,7 @@ export async function serve(options: {
     keys,
     routes: options.routes,
     cors: async () => options.cors,
+    ...(options.version2 === undefined ? {} : { version2: options.version2 }),
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
   const listening = await server.listen({ host: '127.0.0.1', port: 0 });

@@ -14,6 +14,8 @@ export interface Caller {
   readonly accessKeyId: string | undefined;
   /** How it was authenticated, for `s3:authType` and `s3:signatureversion`. */
   readonly authType: 'REST-HEADER' | 'REST-QUERY-STRING' | 'POST' | 'ANONYMOUS';
+  /** `AWS`: Version 2. Version 4 when absent. */
+  readonly signatureVersion?: 'AWS' | 'AWS4-HMAC-SHA256';
 }
 
 /** The request's bytes after de-chunking, with signature, length and digests checked as they pass; a failed check throws S3Error from the iterator. */
