@@ -1,12 +1,14 @@
 // One body of tests for every way to the cloud: in the same process, over the Unix socket, over TCP. Whoever writes a program need not care which.
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { createCore, DriverError, type DriverSet, silent } from '@thecloud/core';
 import { type Daemon, serve } from '@thecloud/daemon';
 import { type Cloud, connect, Fault, isFault, OperationFailed, run, waitForOperation } from '@thecloud/sdk';
 import { embed } from '@thecloud/sdk/embed';
+import { ephemeral } from '@thecloud/sdk/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryDrivers } from '../../packages/core/src/drivers/memory/index.ts';
 
@@ -222,6 +224,73 @@ describe.each(Object.keys(ways))('%s', (way) => {
     expect(await half.result).toEqual({ exitCode: 0 });
     await cloud.instance.delete('box', {}, WAIT);
   });
+
+  const put = async (name: string, bytes: string | Buffer, input: Parameters<Cloud['object']['put']>[1] = {}) => {
+    const channel = await cloud.object.put(name, input);
+    channel.input.end(bytes);
+    return channel.result;
+  };
+  const get = async (name: string, input: Parameters<Cloud['object']['get']>[1] = {}): Promise<Buffer> => {
+    const channel = await cloud.object.get(name, input);
+    const bytes = await buffer(channel.output);
+    await channel.result;
+    return bytes;
+  };
+
+  it('carries objects of any size and name, and their faults', async () => {
+    await cloud.bucket.create({ name: 'photos' });
+    const large = randomBytes(3_000_000);
+    expect(await put('photos/large', large, { size: large.length, metadata: { of: 'wörds' } })).toMatchObject({
+      size: large.length,
+      metadata: { of: 'wörds' },
+    });
+    expect((await get('photos/large')).equals(large), 'three megabytes there and back').toBe(true);
+    expect((await get('photos/large', { start: 1_000_000, end: 1_000_002 })).equals(large.subarray(1_000_000, 1_000_003))).toBe(true);
+    for (const key of ['a b/c+d', '%2F', '%', '?x=y#z', '..', './/', 'ключ ☃ 𝄞', `${'é'.repeat(511)}xx`, '"\'\\\n\t']) {
+      await put(`photos/${key}`, key);
+      expect((await get(`photos/${key}`)).toString()).toBe(key);
+      expect(await cloud.object.head(`photos/${key}`)).toMatchObject({ bucket: 'photos', key });
+      await cloud.object.delete(`photos/${key}`);
+    }
+    await expect(put('photos/short', 'abc', { size: 4 })).rejects.toMatchObject({ code: 'invalid_input' });
+    await expect(get('photos/nothing')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(put('nowhere/a', 'x')).rejects.toMatchObject({ code: 'not_found' });
+    expect((await cloud.object.list('photos')).items.map(({ key }) => key)).toEqual(['large']);
+    await cloud.bucket.delete('photos', { force: true });
+  });
+
+  it('leaves nothing of an object whose writer went away', async () => {
+    await cloud.bucket.create({ name: 'halves' });
+    for (const leave of ['close', 'abort', 'destroy'] as const) {
+      const stop = new AbortController();
+      const channel = await cloud.object.put('halves/a', {}, { signal: stop.signal });
+      channel.input.write(Buffer.alloc(200_000));
+      if (leave === 'close') channel.close();
+      else if (leave === 'abort') stop.abort(new Error('enough'));
+      else channel.input.destroy();
+      if (leave === 'destroy') channel.close();
+      await expect(channel.result).rejects.toThrow();
+    }
+    await put('halves/b', Buffer.alloc(2_000_000));
+    const reading = await cloud.object.get('halves/b');
+    reading.output.once('data', () => reading.close());
+    await expect(reading.result).rejects.toMatchObject({ code: 'conflict' });
+    expect((await cloud.object.list('halves')).items.map(({ key }) => key)).toEqual(['b']);
+    await cloud.bucket.delete('halves', { force: true });
+  });
+});
+
+it('serves S3 clients from within a program', async () => {
+  await using cloud = await ephemeral({ s3: 0 });
+  await cloud.bucket.create({ name: 'photos' });
+  const { url } = await cloud.object.presign('photos/a', { method: 'PUT' });
+  expect(url.startsWith(`${cloud.s3Endpoint}/photos/a?`)).toBe(true);
+  expect((await fetch(url, { method: 'PUT', body: 'hello' })).status).toBe(200);
+  expect(await cloud.object.head('photos/a')).toMatchObject({ size: 5 });
+  await using silentOne = await ephemeral();
+  expect(silentOne.s3Endpoint).toBeUndefined();
+  const { port } = new URL(cloud.s3Endpoint as string);
+  await expect(ephemeral({ s3: Number(port) })).rejects.toMatchObject({ code: 'conflict' });
 });
 
 it('waits on when the daemon is restarted meanwhile', async () => {
