@@ -315,6 +315,15 @@ describe('rude clients', () => {
     await serves();
   });
 
+  test('more bytes than were said: the request is answered, what is behind it ends the connection', async () => {
+    const answer = await raw(bench.port, plain('PUT', '/b/k', { 'Content-Length': '2' }, 'bar'));
+    expect(statusOf(answer)).toBe(200);
+    expect(taken).toBe(2);
+    const garbage = await raw(bench.port, `${plain('GET', '/b/small')}garbage\r\n\r\nmore garbage`);
+    expect(garbage).toMatch(/hello$/);
+    await serves();
+  });
+
   test('gone at any byte of a request', async () => {
     const text = plain('PUT', '/b/k', { 'Content-Length': '300', 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' }, 'x'.repeat(300));
     const leave = (length: number, how: 'end' | 'reset') =>

@@ -163,10 +163,22 @@ class Listen implements Listening {
   /** What the parser did not take. */
   #refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
     const connection = this.#connection(socket);
-    // Between answers, or in the middle of one, there is no saying what ours would be taken for.
-    const begun = [...connection.exchanges].some((response) => response.headersSent) || connection.exchanges.size > 1;
-    if (connection.broken || begun || !socket.writable || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
-      socket.destroy();
+    const exchanges = [...connection.exchanges];
+    const lost = error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable;
+    if (!connection.broken && !lost && exchanges.length > 0 && exchanges.every((response) => response.req.complete)) {
+      // What came whole is answered; what came behind it was no request, and after it there is none.
+      connection.broken = true;
+      for (const response of exchanges) {
+        if (!response.headersSent) response.shouldKeepAlive = false;
+        response.on('close', () => {
+          if (connection.exchanges.size === 0) socket.destroy();
+        });
+      }
+      return;
+    }
+    // In the middle of an answer there is no saying what ours would be taken for.
+    if (connection.broken || lost || exchanges.length > 1 || exchanges.some((response) => response.headersSent)) {
+      if (exchanges.length === 0 || lost || exchanges.some((response) => !response.req.complete)) socket.destroy();
       return;
     }
     connection.broken = true;

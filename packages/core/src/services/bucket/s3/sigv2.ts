@@ -13,7 +13,8 @@ export interface Claim2 {
   /** Base64. */
   readonly signature: string;
   readonly presigned: boolean;
-  readonly toSign: string;
+  /** What it may be of; they stand for the same. The first is the documentation's. */
+  readonly toSign: readonly [string, ...string[]];
 }
 
 /** Parameters that are part of what is signed; all others are not. */
@@ -46,7 +47,7 @@ export function headerClaim2(method: string, target: Target, headers: IncomingHt
   if (Math.abs(now - at) > SKEW) {
     throw s3Error('RequestTimeTooSkewed', undefined, { RequestTime: text ?? '', ServerTime: isoDate(now), MaxAllowedSkewMilliseconds: String(SKEW) });
   }
-  const toSign = stringToSign(method, target, headers, amzDate === undefined ? (headers.date ?? '') : '');
+  const toSign = stringsToSign(method, target, headers, amzDate === undefined ? (headers.date ?? '') : '');
   return { accessKeyId, signature: authorization.slice(colon + 1).trim(), presigned: false, toSign };
 }
 
@@ -61,12 +62,12 @@ export function queryClaim2(method: string, target: Target, headers: IncomingHtt
   if (!/^\d{1,12}$/.test(expires)) throw s3Error('AccessDenied', 'Invalid date (should be seconds since epoch)');
   const end = Number(expires) * 1000;
   if (now >= end) throw s3Error('AccessDenied', 'Request has expired', { Expires: isoDate(end), ServerTime: isoDate(now) });
-  return { accessKeyId, signature, presigned: true, toSign: stringToSign(method, target, headers, expires) };
+  return { accessKeyId, signature, presigned: true, toSign: stringsToSign(method, target, headers, expires) };
 }
 
 export const signature2 = (secret: string, toSign: string): string => createHmac('sha1', secret).update(Buffer.from(toSign, 'latin1')).digest('base64');
 
-function stringToSign(method: string, target: Target, headers: IncomingHttpHeaders, date: string): string {
+function stringsToSign(method: string, target: Target, headers: IncomingHttpHeaders, date: string): [string, ...string[]] {
   const text = (name: string): string => String(headers[name] ?? '').trim();
   let lines = '';
   for (const name of Object.keys(headers)
@@ -74,11 +75,16 @@ function stringToSign(method: string, target: Target, headers: IncomingHttpHeade
     .sort()) {
     lines += `${name}:${text(name).replace(/, /g, ',')}\n`;
   }
-  return `${method}\n${text('content-md5')}\n${text('content-type')}\n${date}\n${lines}${resource(target)}`;
+  const before = `${method}\n${text('content-md5')}\n${text('content-type')}\n${date}\n${lines}`;
+  const { rawPath, virtual, bucketName, key } = target;
+  const path = virtual ? `/${bucketName}${rawPath}` : rawPath;
+  const parameters = signedParameters(target);
+  // A bucket is signed with a slash behind it by clients that do not send one.
+  const others = key === undefined && bucketName !== undefined && !path.endsWith('/') ? [`${before}${path}/${parameters}`] : [];
+  return [`${before}${path}${parameters}`, ...others];
 }
 
-function resource({ rawPath, rawQuery, bucketName, virtual }: Target): string {
-  const path = virtual ? `/${bucketName}${rawPath}` : rawPath;
+function signedParameters({ rawQuery }: Target): string {
   const signed: string[] = [];
   for (const part of rawQuery.split('&')) {
     const equals = part.indexOf('=');
@@ -88,5 +94,5 @@ function resource({ rawPath, rawQuery, bucketName, virtual }: Target): string {
     // Characters of one byte each, as everything else here.
     signed.push(value === '' ? name : `${name}=${Buffer.from(value, 'utf8').toString('latin1')}`);
   }
-  return signed.length === 0 ? path : `${path}?${signed.sort().join('&')}`;
+  return signed.length === 0 ? '' : `?${signed.sort().join('&')}`;
 }

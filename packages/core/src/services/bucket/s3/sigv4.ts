@@ -124,7 +124,7 @@ export class Authenticator {
     const payload = payloadOf(headers) ?? UNSIGNED;
     if (payload === STREAMING || payload === STREAMING_TRAILER) throw unsignedChunks();
     const access = await this.#accessKey(accessKeyId);
-    if (!same(signature2(access.secret, toSign), signature)) throw mismatch(accessKeyId, toSign, signature);
+    if (!toSign.some((text) => same(signature2(access.secret, text), signature))) throw mismatch(accessKeyId, toSign[0], signature);
     const caller: Caller = { ...callerOf(accessKeyId, access, presigned ? 'REST-QUERY-STRING' : 'REST-HEADER'), signatureVersion: 'AWS' };
     return { caller, signing: undefined, payload };
   }
