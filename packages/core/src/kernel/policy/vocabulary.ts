@@ -22,7 +22,7 @@ export interface Vocabulary {
   readonly resourcePolicy?: ResourcePolicyForm;
 }
 
-export interface ResourcePolicyForm {
+interface ResourcePolicyForm {
   /** Why a text is no pattern for names of this resource, or undefined. In place of CRNs. */
   resource(text: string): string | undefined;
   /** A value of Principal, of kind `AWS`, `CanonicalUser` …, as requests name it; `*` is read before. */

@@ -85,7 +85,7 @@ const one = (headers: IncomingHttpHeaders, name: string): string | undefined => 
 };
 
 /** "Amazon S3 server access log format", field by field. */
-export function lineOf({ request, status, code, bytes, hostId }: Answered, bucket: Bucket, now: number): string {
+function lineOf({ request, status, code, bytes, hostId }: Answered, bucket: Bucket, now: number): string {
   const { caller, headers } = request;
   const auth = { 'REST-HEADER': 'AuthHeader', 'REST-QUERY-STRING': 'QueryString', POST: 'AuthHeader', ANONYMOUS: undefined }[caller.authType];
   return [

@@ -5,7 +5,7 @@ import type { Grant } from '../engine/types.ts';
  * Whose word counts beside the caller's own permission: `account` the caller's alone; `bucket` the bucket owner's, for the bucket or for a key in it; `object`
  * that of who owns the object; `upload` the bucket owner's or that of who began the upload.
  */
-export type Level = 'account' | 'bucket' | 'key' | 'upload' | 'object';
+type Level = 'account' | 'bucket' | 'key' | 'upload' | 'object';
 
 export interface S3Action {
   readonly level: Level;

@@ -174,7 +174,8 @@ describe('tags', () => {
   const read = (...tags: string[]) => taggingOf(whole(...tags), MOST_OBJECT_TAGS);
 
   test('come back as they were', () => {
-    for (const tags of [{}, { Hello: 'World' }, { a: '', 'b c': '1/2=3' }] as Record<string, string>[]) expect(taggingOf(bytes(taggingXml(tags)), MOST_OBJECT_TAGS)).toEqual(tags);
+    for (const tags of [{}, { Hello: 'World' }, { a: '', 'b c': '1/2=3' }] as Record<string, string>[])
+      expect(taggingOf(bytes(taggingXml(tags)), MOST_OBJECT_TAGS)).toEqual(tags);
     expect(tagsOfHeader('foo=bar&bar&a+b=c%2Fd')).toEqual({ foo: 'bar', bar: '', 'a b': 'c/d' });
     expect(Object.keys(read(tag('__proto__', 'x')))).toEqual(['__proto__']);
   });

@@ -17,7 +17,7 @@ const text = (name: string, meaning: string): ConditionKey => ({ name, types: ['
 const texts = (kind: ConditionKey['types'][number], name: string, meaning: string): ConditionKey => ({ name, types: [kind, 'string'], meaning });
 const several = (name: string, meaning: string): ConditionKey => ({ name, types: ['string'], many: true, meaning });
 
-export const s3Keys: readonly ConditionKey[] = [
+const s3Keys: readonly ConditionKey[] = [
   texts('ip', 'aws:SourceIp', 'Address that the request came from'),
   texts('bool', 'aws:SecureTransport', 'Whether it came over TLS'),
   text('aws:UserAgent', 'User-Agent'),
