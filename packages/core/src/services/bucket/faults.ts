@@ -31,6 +31,8 @@ const CODES: Readonly<Record<ObjectProblem, ErrorCode>> = {
   storage_unavailable: 'unavailable',
   damaged: 'unavailable',
   no_lock_configuration: 'not_found',
+  no_such_kms_key: 'conflict',
+  kms_denied: 'forbidden',
 };
 
 /** Fields of the call that a problem is about. */
@@ -66,6 +68,7 @@ const HINTS: Readonly<Partial<Record<ObjectProblem, (about: string) => string>>>
   delete_marker: (about) => `cloud object restore ${about}`,
   quota_exceeded: () => 'cloud quota list',
   damaged: (about) => `cloud bucket verify ${bucketOf(about)}`,
+  no_such_kms_key: () => 'cloud kms-key list',
 };
 
 const bucketOf = (about: string): string => about.split('/', 1)[0] as string;

@@ -50,7 +50,7 @@ const write = (
   options: { expected?: Expected; encrypt?: boolean; customerKey?: CustomerKey; limit?: number; signal?: AbortSignal; checksums?: ('CRC32' | 'SHA1')[] } = {},
   over = bodies,
 ): Promise<Written> =>
-  over.write(source, { tenantId: 'ten-a', bound: 'bkt-a/1', encrypt: true, expected: {}, checksums: [], limit: 2 ** 40, signal: never, ...options });
+  over.write(source, { by: 'ten-a', bound: 'bkt-a/1', encrypt: true, expected: {}, checksums: [], limit: 2 ** 40, signal: never, ...options });
 const read = async (body: StoredBody, range?: { start: number; end: number }, customerKey?: CustomerKey): Promise<Buffer> =>
   Buffer.concat(await Array.fromAsync(bodies.read(body, { range, customerKey, signal: never })));
 const problem = (call: Promise<unknown>): Promise<unknown> =>

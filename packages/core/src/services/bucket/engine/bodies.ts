@@ -15,8 +15,8 @@ import { type CustomerKey, type Expected, ObjectError } from './types.ts';
 
 export interface BodyStoreOptions {
   store: ObjectStoreDriver;
-  /** The tenant's wrapping key. */
-  keys: (tenantId: string) => Promise<KeyObject> | KeyObject;
+  /** The wrapping key of that name. */
+  keys: (name: string) => Promise<KeyObject> | KeyObject;
   log: Log;
   clock?: Clock;
 }
@@ -45,10 +45,11 @@ export class BodyStore implements Bodies {
     const { expected, limit, signal } = options;
     const intake = new Intake(source, { expected: expected.size, limit, signal });
     const blob = newBlobId(this.#clock.now());
+    let feed: Feed | undefined;
     try {
       if (expected.size !== undefined && expected.size > limit) throw tooLarge(limit);
       const { body, sealing } = await this.#begin(blob, options);
-      const feed = new Feed(intake, sealing, expected, {
+      feed = new Feed(intake, sealing, expected, {
         sha256: expected.sha256 !== undefined,
         checksums: new Set(expected.checksum === undefined ? options.checksums : [...options.checksums, expected.checksum.algorithm]),
       });
@@ -64,7 +65,7 @@ export class BodyStore implements Bodies {
           throw new DriverError('failed', 'the object store did not take all bytes');
         }
       } catch (error) {
-        intake.close();
+        feed.close();
         await this.#forget(blob);
         if (feed.failure !== undefined) throw feed.failure.error;
         signal.throwIfAborted();
@@ -72,11 +73,12 @@ export class BodyStore implements Bodies {
       }
       return { body: { ...body, size: intake.size }, size: intake.size, md5: digests.md5, checksums: digests.checksums };
     } finally {
+      feed?.close();
       intake.close();
     }
   }
 
-  async #begin(blob: string, { tenantId, bound, encrypt, customerKey }: WriteOptions): Promise<{ body: StoredBody; sealing: Sealing | undefined }> {
+  async #begin(blob: string, { by: name, bound, encrypt, customerKey }: WriteOptions): Promise<{ body: StoredBody; sealing: Sealing | undefined }> {
     if (customerKey !== undefined) {
       if (customerKey.key.length !== CUSTOMER_KEY_BYTES) throw new ObjectError('invalid_key', `A customer key has ${CUSTOMER_KEY_BYTES} bytes`);
       const key = newBlobKey();
@@ -86,9 +88,9 @@ export class BodyStore implements Bodies {
     }
     if (!encrypt) return { body: { blob, size: 0, format: 0, bound }, sealing: undefined };
     const key = newBlobKey();
-    const given = this.#keys(tenantId);
+    const given = this.#keys(name);
     const by = given instanceof Promise ? await given : given;
-    return { body: { blob, size: 0, format: 1, key: wrapKey(by, key, blob, bound), by: tenantId, bound }, sealing: new Sealing(key, blob) };
+    return { body: { blob, size: 0, format: 1, key: wrapKey(by, key, blob, bound), by: name, bound }, sealing: new Sealing(key, blob) };
   }
 
   /** Of what could not be written. The caller is told the reason, not that cleaning up failed too: the sweep finds what stays. */
@@ -218,8 +220,8 @@ class Feed implements AsyncIterableIterator<Uint8Array> {
       this.#held += chunk.length;
       if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
     }
-    this.#running = new RunningDigests(this.#wanted);
-    for (const piece of this.#pieces) this.#running.update(piece);
+    this.#running = new RunningDigests(this.#wanted, this.#expected.size);
+    for (const piece of this.#pieces) await this.#running.update(piece);
   }
 
   next(): Promise<IteratorResult<Uint8Array>> {
@@ -230,9 +232,14 @@ class Feed implements AsyncIterableIterator<Uint8Array> {
   }
 
   return(): Promise<IteratorResult<Uint8Array>> {
+    this.close();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  close(): void {
     this.#over = true;
     this.#intake.close();
-    return Promise.resolve({ done: true, value: undefined });
+    this.#running?.close();
   }
 
   async #give(): Promise<IteratorResult<Uint8Array>> {
@@ -262,13 +269,15 @@ class Feed implements AsyncIterableIterator<Uint8Array> {
       const chunk = await this.#intake.next();
       if (this.#over) return [];
       if (chunk === undefined) {
-        const digests = (this.#running as RunningDigests).finish();
+        const digests = await (this.#running as RunningDigests).finish();
         check(digests, this.#expected);
         this.digests = digests;
         this.#ended = true;
         return this.#seal(this.#held, true);
       }
-      this.#running?.update(chunk);
+      // Handed to a thread, it is hashed while it is sealed here.
+      const room = this.#running?.update(chunk);
+      if (room !== undefined) await room;
       this.#pieces.push(chunk);
       this.#held += chunk.length;
       if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];

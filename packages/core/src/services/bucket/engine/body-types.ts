@@ -11,7 +11,7 @@ export interface StoredBody {
   format: 0 | 1;
   /** With format 1: the key, wrapped by the tenant's (or, with SSE-C, by the customer's). Base64url. */
   key?: string;
-  /** Tenant whose key wrapped it; absent with SSE-C. */
+  /** Whose key wrapped it: a tenant's, or `<tenant>/<key id>/<version>` of a `kms-key` (SSE-KMS). Absent with SSE-C. */
   by?: string;
   /** With SSE-C: what tells the right customer key from another (keyed digest with salt). */
   customer?: string;
@@ -36,7 +36,8 @@ export interface Bodies {
   write(
     source: AsyncIterable<Buffer>,
     options: {
-      tenantId: string;
+      /** Whose key wraps the blob's: what `KmsWrappers.wrapperOf` says. */
+      by: string;
       bound: string;
       encrypt: boolean;
       customerKey?: CustomerKey | undefined;

@@ -32,12 +32,13 @@ export async function copyObject(
   checkKey(to.key);
   const found = await locate(ground, source.bucket, source.key, source, asSource);
   const { info } = found.opened;
+  await ground.kms.permitReading(source.bucket, info.attributes, options.actor);
   if (info.size > MOST_BYTES) throw tooLarge();
   const attributes = options.attributes(info);
   const now = ground.now();
   lockFor(to.bucket, attributes.lock, now);
   await checkBefore(ground, to.bucket, to.key, { conditions: options.conditions });
-  if (staysInPlace(found, source, to, options)) {
+  if (staysInPlace(found, source, to, options) && sameKey(attributes, info.attributes)) {
     const replaced = await replaceAttributes(ground, found, to, attributes, options);
     if (replaced !== undefined) return { ...replaced, source: info };
   }
@@ -46,9 +47,9 @@ export async function copyObject(
   const token = newToken(now);
   const { signal, customerKey } = options;
   const written = await ground.bodies.write(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal }), {
-    tenantId: to.bucket.tenantId,
+    by: await ground.kms.wrapperOf(to.bucket, attributes, options.actor),
     bound: boundOf(to.bucket.id, to.key, token),
-    encrypt: to.bucket.encrypted,
+    encrypt: to.bucket.encrypted || attributes.encryption !== undefined,
     customerKey,
     expected: { size: info.size },
     checksums: [algorithm],
@@ -80,6 +81,8 @@ const staysInPlace = ({ row }: Found, source: Source, to: Target, options: Optio
   source.customerKey === undefined &&
   options.customerKey === undefined &&
   (options.checksum === undefined || infoOf(to.bucket.id, row).checksum?.algorithm === options.checksum);
+
+const sameKey = (wanted: ObjectAttributes, has: ObjectAttributes): boolean => wanted.encryption === has.encryption && wanted.kmsKeyId === has.kmsKeyId;
 
 /** Undefined: it is not what it was any more, and has to be copied. */
 async function replaceAttributes(
@@ -132,14 +135,15 @@ export async function copyPart(
   checkPartKey(upload, options.customerKey);
   const found = await locate(ground, source.bucket, source.key, source, { conditions: checkSource, range: exactRange });
   const { info, range } = found.opened;
+  await ground.kms.permitReading(source.bucket, info.attributes, options.actor);
   const size = range === undefined ? 0 : range.end - range.start + 1;
   if (size > MOST_BYTES) throw tooLarge();
   await ground.read((db) => checkRoom(db, to.bucket, size, 0));
   const { signal, customerKey } = options;
   const written = await ground.bodies.write(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal }), {
-    tenantId: to.bucket.tenantId,
+    by: await ground.kms.wrapperOf(to.bucket, upload.attributes, options.actor),
     bound: partBound(to.bucket.id, to.key, to.uploadId, to.number, newToken(ground.now())),
-    encrypt: to.bucket.encrypted,
+    encrypt: to.bucket.encrypted || upload.attributes.encryption !== undefined,
     customerKey,
     expected: { size },
     checksums: [partAlgorithm(upload)],

@@ -7,6 +7,7 @@ import type { ObjectStoreDriver } from '../driver.ts';
 import type { Bodies } from './body-types.ts';
 import { actorLine, type BucketRegistry } from './buckets.ts';
 import type { Garbage } from './garbage.ts';
+import type { KmsWrappers } from './kms.ts';
 import { type Actor, type Bucket, type ObjectChange, ObjectError, type ObjectInfo, type ObjectListener, type ObjectProblem } from './types.ts';
 
 export interface GroundOptions {
@@ -15,6 +16,7 @@ export interface GroundOptions {
   bodies: Bodies;
   buckets: BucketRegistry;
   garbage: Garbage;
+  kms: KmsWrappers;
   /** Least bytes of every part but the last. */
   leastPart: number;
 }
@@ -45,6 +47,7 @@ export class Ground {
   readonly bodies: Bodies;
   readonly buckets: BucketRegistry;
   readonly garbage: Garbage;
+  readonly kms: KmsWrappers;
   readonly leastPart: number;
   readonly listeners: ObjectListener[] = [];
   #seq = 0;
@@ -56,6 +59,7 @@ export class Ground {
     this.bodies = options.bodies;
     this.buckets = options.buckets;
     this.garbage = options.garbage;
+    this.kms = options.kms;
     this.leastPart = options.leastPart;
   }
 

@@ -10,6 +10,7 @@ import { type ClearOptions, clearBucket, deleteMany, deleteObject } from './dele
 import { Garbage } from './garbage.ts';
 import { Ground } from './ground.ts';
 import { TenantKeys } from './keys.ts';
+import { isKmsWrapper, KmsWrappers } from './kms.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { listObjects, listUploads, listVersions } from './list.ts';
 import { bytesOf, Layouts, locate } from './reading.ts';
@@ -50,7 +51,8 @@ export class ObjectEngine implements types.Objects {
     const store = context.driver(objectStorePort);
     this.#context = context;
     this.#keys = new TenantKeys(context);
-    const bodies = new BodyStore({ store, keys: (tenantId) => this.#keys.of(tenantId), log: context.log, clock: context.clock });
+    const kms = new KmsWrappers(context, (tenantId) => this.#keys.of(tenantId));
+    const bodies = new BodyStore({ store, keys: (by) => (isKmsWrapper(by) ? kms.key(by) : this.#keys.of(by)), log: context.log, clock: context.clock });
     this.buckets = new BucketRegistry(context);
     this.#garbage = new Garbage({ context, bodies, store });
     this.#ground = new Ground({
@@ -59,6 +61,7 @@ export class ObjectEngine implements types.Objects {
       bodies,
       buckets: this.buckets,
       garbage: this.#garbage,
+      kms,
       leastPart: options.leastPart ?? LEAST_PART,
     });
     this.#lifecycle = new Lifecycle(this.#ground, options.daySeconds);
@@ -81,6 +84,7 @@ export class ObjectEngine implements types.Objects {
 
   async get(bucket: types.Bucket, key: string, options: types.GetOptions): Promise<types.Opened> {
     const found = await locate(this.#ground, bucket, key, options);
+    await this.#ground.kms.permitReading(bucket, found.opened.info.attributes, options.actor);
     const body = await bytesOf(this.#ground, this.#layouts, bucket, found, options);
     await this.#ground.auditRead(bucket, options.actor, 'object:get', key);
     return { ...found.opened, body };

@@ -29,7 +29,9 @@ export type ObjectProblem =
   | 'storage_full'
   | 'storage_unavailable'
   | 'damaged' // bytes at rest are not those that were written
-  | 'no_lock_configuration';
+  | 'no_lock_configuration'
+  | 'no_such_kms_key' // there is none of that name, or it was deleted
+  | 'kms_denied'; // the key may not be used
 
 export class ObjectError extends Error {
   readonly problem: ObjectProblem;

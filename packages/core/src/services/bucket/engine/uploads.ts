@@ -188,9 +188,9 @@ export async function putPart(
   }
   if (expected.size !== undefined) await ground.read((db) => checkRoom(db, bucket, expected.size as number, 0));
   const written = await ground.bodies.write(body, {
-    tenantId: bucket.tenantId,
+    by: await ground.kms.wrapperOf(bucket, upload.attributes, options.actor),
     bound: partBound(bucket.id, key, uploadId, number, newToken(ground.now())),
-    encrypt: bucket.encrypted,
+    encrypt: bucket.encrypted || upload.attributes.encryption !== undefined,
     customerKey: options.customerKey,
     expected,
     checksums: [partAlgorithm(upload)],

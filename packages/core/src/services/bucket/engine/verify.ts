@@ -97,6 +97,7 @@ async function verifyBlob(
     return hash.digest('hex') === etag ? undefined : 'the bytes are not those that were written';
   } catch (error) {
     if (error instanceof ObjectError && error.problem === 'damaged') return error.message;
+    if (error instanceof ObjectError && error.problem === 'no_such_kms_key') return 'the key that sealed it was deleted';
     throw error;
   }
 }

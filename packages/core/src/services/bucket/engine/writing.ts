@@ -108,9 +108,9 @@ export async function putObject(ground: Ground, bucket: Bucket, key: string, bod
   const token = newToken(now);
   const algorithm = expected.checksum?.algorithm ?? DEFAULT_CHECKSUM;
   const written = await ground.bodies.write(body, {
-    tenantId: bucket.tenantId,
+    by: await ground.kms.wrapperOf(bucket, attributes, options.actor),
     bound: boundOf(bucket.id, key, token),
-    encrypt: bucket.encrypted,
+    encrypt: bucket.encrypted || attributes.encryption !== undefined,
     customerKey,
     expected,
     checksums: [algorithm],

@@ -71,6 +71,7 @@ const S3_ERRORS = {
   NoSuchCORSConfiguration: [404, 'The CORS configuration does not exist'],
   NoSuchKey: [404, 'The specified key does not exist.'],
   NoSuchLifecycleConfiguration: [404, 'The lifecycle configuration does not exist'],
+  'KMS.NotFoundException': [400, 'There is no such key'],
   NoSuchObjectLockConfiguration: [404, 'The specified object does not have a ObjectLock configuration'],
   NoSuchPublicAccessBlockConfiguration: [404, 'The public access block configuration was not found'],
   NoSuchTagSet: [404, 'The TagSet does not exist'],
@@ -235,6 +236,10 @@ export function fromObjectError(error: ObjectError, where: Where = {}): S3Error 
       return s3Error('ServiceUnavailable', undefined, undefined, options);
     case 'damaged':
       return s3Error('InternalError', 'The bytes of this object are damaged where they are kept.', key, options);
+    case 'no_such_kms_key':
+      return s3Error('KMS.NotFoundException', error.message, undefined, options);
+    case 'kms_denied':
+      return s3Error('AccessDenied', undefined, undefined, options);
     case 'no_lock_configuration':
       return s3Error('NoSuchObjectLockConfiguration', undefined, key, options);
   }

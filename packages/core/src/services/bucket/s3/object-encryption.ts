@@ -1,5 +1,5 @@
 // Encryption as a request asks for it: by the cloud (SSE-S3), or with a key that the client keeps and sends each time (SSE-C). Everything is sealed at rest
-// whether or not it is asked for. Keys of a key management service are refused: there is none, and AES256 under its name would be a lie.
+// whether or not it is asked for. A key of the tenant's own (SSE-KMS) is a `kms-key` of the cloud.
 import { createHash } from 'node:crypto';
 import type { Bucket, CustomerKey, ObjectAttributes, ObjectInfo } from '../engine/types.ts';
 import { s3Error } from './errors.ts';
@@ -40,12 +40,19 @@ export const customerKeyOf = (headers: Headers): CustomerKey | undefined => cust
 /** The one that the source of a copy is sealed with. */
 export const sourceKeyOf = (headers: Headers): CustomerKey | undefined => customerKey(headers, COPY_CUSTOMER);
 
+/** A key by its name or id, however it is written: `arn:aws:kms:…:key/<id>` and `alias/<name>` too. */
+export const kmsKeyOf = (text: string): string => text.replace(/^arn:aws:kms:[^:]*:[^:]*:/, '').replace(/^(key|alias)\//, '');
+
 /** How an object that is written is encrypted. With a client's key the bucket's default does not count. */
-export function encryptionOf(headers: Headers, bucket: Bucket): { encryption: ObjectAttributes['encryption']; customerKey: CustomerKey | undefined } {
+export function encryptionOf(
+  headers: Headers,
+  bucket: Bucket,
+): { encryption: ObjectAttributes['encryption']; kmsKeyId: string | undefined; customerKey: CustomerKey | undefined } {
   const asked = header(headers, SSE);
   const kmsKey = header(headers, `${SSE}-aws-kms-key-id`);
   const customerAsked = ['algorithm', 'key', 'key-md5'].some((name) => header(headers, `${CUSTOMER}-${name}`) !== undefined);
-  if (asked !== undefined && asked !== 'AES256' && asked !== 'aws:kms' && asked !== 'aws:kms:dsse') {
+  if (asked === 'aws:kms:dsse') throw s3Error('NotImplemented', 'Objects are sealed once here: use aws:kms');
+  if (asked !== undefined && asked !== 'AES256' && asked !== 'aws:kms') {
     throw invalid(SSE, asked, 'The encryption method specified is not supported');
   }
   if (asked !== undefined && customerAsked) {
@@ -54,10 +61,14 @@ export function encryptionOf(headers: Headers, bucket: Bucket): { encryption: Ob
   if (kmsKey !== undefined && (asked === undefined || asked === 'AES256')) {
     throw invalid(SSE, asked ?? 'null', 'Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms');
   }
-  const wanted = asked ?? (customerAsked ? undefined : bucket.config.encryption?.algorithm);
-  if (wanted !== undefined && wanted !== 'AES256')
-    throw s3Error('NotImplemented', 'There is no key management service here: use AES256, or keep the key yourself (SSE-C)');
-  return { encryption: wanted, customerKey: customerKeyOf(headers) };
+  if (header(headers, `${SSE}-context`) !== undefined) throw s3Error('NotImplemented', 'Keys here are bound to the object, not to a context of your own');
+  const customerKey = customerKeyOf(headers);
+  if (customerKey !== undefined) return { encryption: undefined, kmsKeyId: undefined, customerKey };
+  const ofBucket = asked === undefined ? bucket.config.encryption : undefined;
+  if (asked !== 'aws:kms' && ofBucket?.algorithm !== 'aws:kms') return { encryption: asked ?? ofBucket?.algorithm, kmsKeyId: undefined, customerKey };
+  const kmsKeyId = kmsKey ?? ofBucket?.kmsKeyId;
+  if (kmsKeyId === undefined) throw invalid(`${SSE}-aws-kms-key-id`, 'null', 'Name a key of yours: there is none that a bucket has by itself');
+  return { encryption: 'aws:kms', kmsKeyId: kmsKeyOf(kmsKeyId), customerKey };
 }
 
 /** Reads do not say how an object is encrypted, only with which key of the client. */
@@ -69,5 +80,5 @@ export function refuseEncryptionOf(headers: Headers): void {
 /** What an answer says about it. */
 export function encryptionHeaders({ attributes, customerKeyMd5 }: Pick<ObjectInfo, 'attributes' | 'customerKeyMd5'>): Record<string, string | undefined> {
   if (customerKeyMd5 !== undefined) return { [`${CUSTOMER}-algorithm`]: 'AES256', [`${CUSTOMER}-key-MD5`]: customerKeyMd5 };
-  return { [SSE]: attributes.encryption };
+  return { [SSE]: attributes.encryption, [`${SSE}-aws-kms-key-id`]: attributes.kmsKeyId };
 }

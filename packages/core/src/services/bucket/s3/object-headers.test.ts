@@ -5,7 +5,7 @@ import type { Bucket, ObjectInfo } from '../engine/types.ts';
 import { attributeNamesOf } from './object-attributes.ts';
 import { deletionsOf } from './object-delete.ts';
 import { customerKeyOf, encryptionOf } from './object-encryption.ts';
-import { abortHeaders, expirationOf } from './object-expiry.ts';
+import { abortHeaders, expirationHeader } from './object-expiry.ts';
 import { conditionsOf, contentEncodingOf, contentOf, deleteConditionsOf, headersOf, lockOf, metadataOf, redirectOf, storageClassOf } from './object-headers.ts';
 import { afterOf, limitOf, tokenOf, writtenOf } from './object-lists.ts';
 import { copyRangeOf, partNumberOf, rangeOf } from './object-range.ts';
@@ -153,6 +153,8 @@ describe('headers of an object', () => {
       ['x-amz-acl', 'private'],
       ['x-amz-meta-a', 'é'],
       ['X-Amz-Signature', 's'],
+      ['x-amz-checksum-crc32', 'AAAAAA=='],
+      ['x-amz-sdk-checksum-algorithm', 'CRC32'],
       ['versionId', 'v'],
     ]);
     const headers = { 'x-amz-acl': 'public-read' };
@@ -179,15 +181,25 @@ describe('encryption', () => {
 
   it('asks for one kind only, and for none that is not there', () => {
     const sse = (value: string, more = {}) => ({ 'x-amz-server-side-encryption': value, ...more });
-    expect(encryptionOf({}, bucket())).toEqual({ encryption: undefined, customerKey: undefined });
-    expect(encryptionOf(sse('AES256'), bucket())).toEqual({ encryption: 'AES256', customerKey: undefined });
+    expect(encryptionOf({}, bucket())).toEqual({ encryption: undefined, kmsKeyId: undefined, customerKey: undefined });
+    expect(encryptionOf(sse('AES256'), bucket())).toEqual({ encryption: 'AES256', kmsKeyId: undefined, customerKey: undefined });
     expect(encryptionOf({}, bucket({ encryption: { algorithm: 'AES256' } })).encryption).toBe('AES256');
-    expect(encryptionOf(good, bucket({ encryption: { algorithm: 'AES256' } }))).toEqual({ encryption: undefined, customerKey: { key, md5 } });
+    expect(encryptionOf(good, bucket({ encryption: { algorithm: 'AES256' } }))).toEqual({
+      encryption: undefined,
+      kmsKeyId: undefined,
+      customerKey: { key, md5 },
+    });
     expect(refused(() => encryptionOf(sse('AES256', good), bucket()))).toBe('InvalidArgument x-amz-server-side-encryption');
     expect(refused(() => encryptionOf(sse('AES192'), bucket()))).toBe('InvalidArgument x-amz-server-side-encryption');
     expect(refused(() => encryptionOf(sse('AES256', { 'x-amz-server-side-encryption-aws-kms-key-id': 'k' }), bucket()))).toMatch(/^InvalidArgument/);
     expect(refused(() => encryptionOf({ 'x-amz-server-side-encryption-aws-kms-key-id': 'k' }, bucket()))).toMatch(/^InvalidArgument/);
-    expect(refused(() => encryptionOf(sse('aws:kms'), bucket()))).toBe('NotImplemented');
+    expect(refused(() => encryptionOf(sse('aws:kms'), bucket()))).toMatch(/^InvalidArgument/);
+    const named = { encryption: 'aws:kms', kmsKeyId: 'photos', customerKey: undefined };
+    for (const id of ['photos', 'arn:aws:kms:us-east-1:tnt-1:key/photos', 'arn:aws:kms:us-east-1:tnt-1:alias/photos']) {
+      expect(encryptionOf(sse('aws:kms', { 'x-amz-server-side-encryption-aws-kms-key-id': id }), bucket())).toEqual(named);
+    }
+    expect(encryptionOf({}, bucket({ encryption: { algorithm: 'aws:kms', kmsKeyId: 'photos' } }))).toEqual(named);
+    expect(refused(() => encryptionOf(sse('aws:kms:dsse'), bucket()))).toBe('NotImplemented');
   });
 });
 
@@ -307,7 +319,7 @@ describe('times', () => {
       customerKeyMd5: undefined,
       ...more,
     });
-    const of = (rules: LifecycleRule[], object = info()) => expirationOf(bucket({ lifecycle: rules }), object);
+    const of = (rules: LifecycleRule[], object = info()) => expirationHeader(bucket({ lifecycle: rules }), object);
     expect(of([rule({ expiration: { days: 1 } })])).toBe('expiry-date="Sun, 04 Jan 2026 00:00:00 GMT", rule-id="rule%201"');
     expect(of([rule({ expiration: { days: 9 } }), rule({ id: 'r2', expiration: { days: 2 }, filter: { prefix: 'logs/', tags: { keep: 'no' } } })])).toContain(
       'r2',

@@ -40,7 +40,7 @@ export async function attributesOf(
   headers: Headers,
   tags: Tags | undefined,
 ): Promise<{ attributes: ObjectAttributes; customerKey: CustomerKey | undefined }> {
-  const { encryption, customerKey } = encryptionOf(headers, bucket);
+  const { encryption, kmsKeyId, customerKey } = encryptionOf(headers, bucket);
   const { owner, acl } = await newObjectAcl(context.service, bucket, request.caller, headers);
   return {
     attributes: {
@@ -53,6 +53,7 @@ export async function attributesOf(
       lock: lockOf(headers),
       websiteRedirect: redirectOf(headers),
       encryption,
+      kmsKeyId,
     },
     customerKey,
   };
