@@ -2,7 +2,6 @@
 import { pipeline } from 'node:stream/promises';
 import { setTimeout } from 'node:timers/promises';
 import { type Channel, Fault } from '@thecloud/core/contracts';
-import { openChannel } from '../channel.ts';
 import type { Remote } from '../remote.ts';
 import { commandOf, type OperationSpec } from '../table.ts';
 import { type ObjectName, textOf } from './name.ts';
@@ -75,8 +74,11 @@ export function objectsOf(remote: Remote, signal: AbortSignal): Objects {
   };
   const call = async <T>(operation: string, name: ObjectName, input: Record<string, unknown> = {}): Promise<T> =>
     (await patiently(() => remote.call(spec(operation), { target: textOf(name), input, signal }), signal)).value as T;
-  const channel = <T>(operation: string, name: ObjectName, input: Record<string, unknown>): Promise<Channel<T>> =>
-    patiently(() => openChannel<T>(remote, spec(operation), textOf(name), input), signal);
+  // A list needs no WebSocket, and is to begin soon.
+  const channel = async <T>(operation: string, name: ObjectName, input: Record<string, unknown>): Promise<Channel<T>> => {
+    const { openChannel } = await import('../channel.ts');
+    return patiently(() => openChannel<T>(remote, spec(operation), textOf(name), input), signal);
+  };
   const send = async <T>(operation: string, name: ObjectName, input: Record<string, unknown>, bytes: AsyncIterable<Uint8Array>): Promise<T> =>
     sending(await channel<T>(operation, name, input), bytes, signal);
 

@@ -46,7 +46,7 @@ export async function uploadFile(path: string, name: ObjectName, about: About, s
     // What is asked of the whole at once cannot be asked of parts.
     if (!inParts(size, sending.partSize) || sending.ifMatch !== undefined || sending.md5 !== undefined)
       return await inOne(file, size, name, whole, sending, unchanged);
-    if (sending.ifNoneMatch && (await isThere(sending.objects, name)) !== undefined) throw new Fault('stale', `There is a ${textOf(name)} already`);
+    if (sending.ifNoneMatch && (await isThere(sending.objects, name)) !== undefined) throw thereAlready(name);
     return await uploadInParts(file, { size, mtimeMs }, name, whole, sending, unchanged);
   } finally {
     await file.close();
@@ -102,9 +102,14 @@ async function inOne(
     return view;
   } catch (error) {
     count(-sent);
-    throw error;
+    throw unmet(error, name, ifNoneMatch);
   }
 }
+
+const thereAlready = (name: ObjectName): Fault => new Fault('stale', `There is ${textOf(name)} already`);
+/** Which condition it was, is known here. */
+const unmet = (error: unknown, name: ObjectName, ifNoneMatch: boolean | undefined): unknown =>
+  ifNoneMatch === true && error instanceof Fault && error.code === 'stale' ? thereAlready(name) : error;
 
 /** Both ends counted; they must have counted the same bytes. */
 function compare({ key }: ObjectName, etag: string, expected: string): void {

@@ -18,8 +18,10 @@ export async function structured(value: unknown, output: 'json' | 'yaml'): Promi
   return structuredText(stringify(value, { lineWidth: 0 }));
 }
 
-/** Operations and events carry the name of what they are about; they themselves are known by their id. */
-export const nameOf = (row: Row): string => printable(String((row['resourceId'] === undefined ? row['name'] : undefined) ?? row['id'] ?? ''));
+/** Operations and events carry the name of what they are about, they themselves are known by their id; an object is known by its key. */
+export const nameOf = (row: Row): string => printable(String((row['resourceId'] === undefined ? (row['name'] ?? keyOf(row)) : undefined) ?? row['id'] ?? ''));
+
+const keyOf = ({ bucket, key }: Row): string | undefined => (typeof key !== 'string' ? undefined : typeof bucket === 'string' ? `${bucket}/${key}` : key);
 
 export interface ListOptions {
   output: Output;
