@@ -2,7 +2,7 @@
 import type { Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectInfo, PutResult } from '../engine/types.ts';
 import { httpDate } from './dates.ts';
 import { encryptionHeaders } from './object-encryption.ts';
-import { expirationOf } from './object-expiry.ts';
+import { expirationHeader } from './object-expiry.ts';
 import { fitsHeader, quoted } from './object-text.ts';
 import { type Element, element } from './xml.ts';
 
@@ -27,7 +27,7 @@ export const versionHeader = (bucket: Bucket, info: Pick<ObjectInfo, 'version'>)
 /** Of an object that was just made. */
 export const writtenHeaders = (bucket: Bucket, result: PutResult & { info: ObjectInfo }): HeaderValues => ({
   'x-amz-version-id': result.version,
-  'x-amz-expiration': expirationOf(bucket, result.info),
+  'x-amz-expiration': expirationHeader(bucket, result.info),
   ...encryptionHeaders(result.info),
 });
 
@@ -56,7 +56,7 @@ export function objectHeaders(bucket: Bucket, info: ObjectInfo): HeaderValues {
     'x-amz-version-id': versionOf(bucket, info),
     'x-amz-storage-class': attributes.storageClass,
     'x-amz-website-redirect-location': attributes.websiteRedirect,
-    'x-amz-expiration': expirationOf(bucket, info),
+    'x-amz-expiration': expirationHeader(bucket, info),
     ...encryptionHeaders(info),
   };
   for (const [name, text] of Object.entries(attributes.headers)) if (fitsHeader(text)) headers[name] = text;

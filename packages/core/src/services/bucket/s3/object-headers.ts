@@ -13,14 +13,18 @@ export function header(headers: Headers, name: string): string | undefined {
   return Array.isArray(value) ? value.join(',') : value;
 }
 
-/** Presigned addresses carry headers as parameters of the query: `x-amz-acl`, `x-amz-tagging` … Those of the signature are none. */
-const SIGNATURE = /^x-amz-(algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256)$/;
+/**
+ * Presigned addresses carry headers as parameters of the query: `x-amz-acl`, `x-amz-tagging` … Those of the signature are none, and digests of a body
+ * that did not exist when the address was made (SDKs put in that of an empty one) say nothing.
+ */
+const NO_HEADER =
+  /^x-amz-(algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256|sdk-checksum-algorithm|checksum-(crc|sha).*)$/;
 export function headersOf({ headers, query, caller }: Pick<S3Request, 'headers' | 'query' | 'caller'>): Headers {
   if (caller.authType !== 'REST-QUERY-STRING') return headers;
   let all: Headers | undefined;
   for (const [key, value] of query) {
     const name = key.toLowerCase();
-    if (!name.startsWith('x-amz-') || SIGNATURE.test(name) || headers[name] !== undefined) continue;
+    if (!name.startsWith('x-amz-') || NO_HEADER.test(name) || headers[name] !== undefined) continue;
     all ??= { ...headers };
     all[name] = value;
   }
