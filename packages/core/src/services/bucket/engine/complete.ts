@@ -140,7 +140,7 @@ function checkChecksum(checksum: Checksum | undefined, upload: UploadInfo, asked
   if (asked.value === undefined || checksum === undefined) return;
   const bare = (value: string): string => (checksum.type === 'composite' ? value.replace(/-\d+$/, '') : value);
   if (bare(asked.value) !== bare(checksum.value)) {
-    throw new ObjectError('bad_digest', `The ${checksum.algorithm} you specified did not match the calculated checksum.`, { algorithm: checksum.algorithm });
+    throw new ObjectError('bad_digest', `The ${checksum.algorithm} you specified did not match the calculated checksum.`, { digest: checksum.algorithm });
   }
 }
 
