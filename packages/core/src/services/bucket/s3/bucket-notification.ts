@@ -6,6 +6,7 @@ import { queues } from '../../queue/contract.ts';
 import type { NotificationTarget } from '../engine/config.ts';
 import { engineOf } from '../engine/objects.ts';
 import type { Bucket } from '../engine/types.ts';
+import { notifierOf } from '../notifications.ts';
 import { s3Error } from './errors.ts';
 import { onBucket } from './find.ts';
 import type { Route, S3Context, S3Request } from './types.ts';
@@ -120,6 +121,13 @@ async function notificationXml({ service, region }: S3Context, bucket: Bucket): 
 
 async function put(request: S3Request, { service }: S3Context, bucket: Bucket): Promise<void> {
   const targets = await targetsOf(service, bucket, await request.body.bytes(MOST_BYTES));
+  const { principal } = request.caller;
+  // Whoever has events sent to a queue may send there; that nobody is known to be.
+  if (principal === undefined && targets.length > 0) throw s3Error('AccessDenied');
+  if (principal !== undefined) {
+    const { requestId, source } = request;
+    await notifierOf(service).checkTargets({ principal, tenantId: bucket.tenantId, requestId, source, administers: false }, targets);
+  }
   // Those to webhooks were not made over S3, and are not taken away over it.
   const kept = (bucket.config.notifications ?? []).filter(({ webhook }) => webhook !== undefined);
   const all = [...kept, ...targets];
