@@ -29,7 +29,7 @@ export interface Goal {
 
 export interface Case {
   name: string;
-  unit: 'ms' | '/s' | 'MiB';
+  unit: 'ms' | '/s' | 'MB/s' | 'MiB';
   /** The first is ours, the second the one that the ratio is against. */
   subjects: readonly [ours: string, ...others: string[]];
   goals: readonly Goal[];

@@ -38,9 +38,14 @@ export const spawnDaemon = (dataDir: string, driver: DriverName, ...more: string
   });
 
 /** Serves a data directory, a new one when none is given, over its socket and TCP until the stack is disposed. */
-export async function serve(stack: AsyncDisposableStack, driver: DriverName, given?: string): Promise<Running> {
+export async function serve(
+  stack: AsyncDisposableStack,
+  driver: DriverName,
+  given?: string,
+  more: readonly string[] = ['--s3-listen', 'off'],
+): Promise<Running> {
   const dataDir = given ?? (await temporary(stack));
-  const child = spawnDaemon(dataDir, driver, '--listen', '0', '--rate-limit', '0');
+  const child = spawnDaemon(dataDir, driver, '--listen', '0', '--rate-limit', '0', ...more);
   stack.defer(() => end(child));
   const heard = (await firstLine(child)) as { ready?: { pid: number; address: { port: number } }; error?: { message: string } };
   if (heard.ready === undefined) throw new Error(`the daemon did not start: ${heard.error?.message}`);

@@ -10,11 +10,12 @@ import { bench as cli } from './cli.bench.ts';
 import { built, ROOT } from './daemon.ts';
 import { bench as instance } from './instance.bench.ts';
 import { benches as lists } from './list.bench.ts';
+import { bench as object } from './object.bench.ts';
 import { bench as queue } from './queue.bench.ts';
 import { bench as start } from './start.bench.ts';
 import { table } from './table.ts';
 
-const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, instance];
+const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, object, instance];
 const ROUNDS = 5;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
