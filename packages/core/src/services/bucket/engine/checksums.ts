@@ -1,6 +1,7 @@
 // MD5 for the ETag, and the checksums that S3 clients ask for, over bytes as they pass.
 import { createHash, type Hash, hash } from 'node:crypto';
 import { type Crc, newCrc } from './crc.ts';
+import { type HashJob, type HashName, hashJob } from './hash-threads.ts';
 import type { ChecksumAlgorithm } from './types.ts';
 
 /** What a run of bytes is told by. */
@@ -38,36 +39,47 @@ export function digestsOf(bytes: Uint8Array, wanted: Wanted): Digests {
   return { md5: hash('md5', bytes, 'hex'), sha256: wanted.sha256 ? sha256?.toString('hex') : undefined, checksums };
 }
 
-/** Of bytes as they come. */
+/** Fewer bytes are hashed sooner than they are handed over. */
+const THREAD_BYTES = 1024 * 1024;
+
+/** Of bytes as they come. `close` ends it at any point. */
 export class RunningDigests {
   readonly #wanted: Wanted;
-  readonly #md5 = createHash('md5');
-  readonly #hashes = new Map<'SHA1' | 'SHA256', Hash>();
+  readonly #names: readonly HashName[];
+  readonly #hashes: readonly Hash[] = [];
+  readonly #job: HashJob | undefined;
   readonly #crcs = new Map<ChecksumAlgorithm, Crc>();
 
-  constructor(wanted: Wanted) {
+  /** `size` as far as it is known. */
+  constructor(wanted: Wanted, size: number | undefined) {
     this.#wanted = wanted;
-    if (wanted.sha256) this.#hashes.set('SHA256', createHash('sha256'));
-    for (const algorithm of wanted.checksums) {
-      if (!isHash(algorithm)) this.#crcs.set(algorithm, newCrc(algorithm));
-      else if (!this.#hashes.has(algorithm)) this.#hashes.set(algorithm, createHash(HASHES[algorithm]));
-    }
+    const { sha256, checksums } = wanted;
+    this.#names = ['md5', ...(sha256 || checksums.has('SHA256') ? (['sha256'] as const) : []), ...(checksums.has('SHA1') ? (['sha1'] as const) : [])];
+    if (size === undefined || size >= THREAD_BYTES) this.#job = hashJob(this.#names);
+    else this.#hashes = this.#names.map((name) => createHash(name));
+    for (const algorithm of checksums) if (!isHash(algorithm)) this.#crcs.set(algorithm, newCrc(algorithm));
   }
 
-  update(chunk: Uint8Array): void {
-    this.#md5.update(chunk);
-    for (const running of this.#hashes.values()) running.update(chunk);
+  /** A promise: wait for it before the next. */
+  update(chunk: Uint8Array): Promise<void> | undefined {
+    for (const running of this.#hashes) running.update(chunk);
     for (const running of this.#crcs.values()) running.update(chunk);
+    return this.#job?.update(chunk);
   }
 
   /** Once, after the last byte. */
-  finish(): Digests {
-    const hashed = new Map([...this.#hashes].map(([algorithm, running]) => [algorithm, running.digest()]));
+  async finish(): Promise<Digests> {
+    const digests = this.#job === undefined ? this.#hashes.map((hash) => hash.digest('hex')) : await this.#job.digests();
+    const hashed = (name: HashName): string | undefined => digests[this.#names.indexOf(name)];
     const checksums: Digests['checksums'] = {};
     for (const algorithm of this.#wanted.checksums) {
-      const value = isHash(algorithm) ? hashed.get(algorithm) : this.#crcs.get(algorithm)?.digest();
+      const value = isHash(algorithm) ? Buffer.from(hashed(HASHES[algorithm]) as string, 'hex') : this.#crcs.get(algorithm)?.digest();
       if (value !== undefined) checksums[algorithm] = value.toString('base64');
     }
-    return { md5: this.#md5.digest('hex'), sha256: this.#wanted.sha256 ? hashed.get('SHA256')?.toString('hex') : undefined, checksums };
+    return { md5: hashed('md5') as string, sha256: this.#wanted.sha256 ? hashed('sha256') : undefined, checksums };
+  }
+
+  close(): void {
+    this.#job?.forget();
   }
 }

@@ -1,0 +1,46 @@
+// Hashing on threads: the same digests as without, many streams at a time, in pieces of any size, given up at any point.
+import { createHash, randomBytes, randomInt } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { RunningDigests } from './checksums.ts';
+import { hashJob } from './hash-threads.ts';
+
+const MIB = 1024 * 1024;
+const wanted = { sha256: true, checksums: new Set(['SHA1', 'SHA256', 'CRC32'] as const) };
+
+async function digests(bytes: Buffer, size: number | undefined, piece: () => number) {
+  const running = new RunningDigests(wanted, size);
+  for (let at = 0; at < bytes.length; ) {
+    const copy = Buffer.from(bytes.subarray(at, at + piece()));
+    await running.update(copy);
+    at += copy.length;
+    copy.fill(0); // whoever gave the bytes may use the memory again
+  }
+  return running.finish();
+}
+
+test('digests are those of the whole, on a thread or not', async () => {
+  for (const length of [0, 1, 256 * 1024, 256 * 1024 + 1, 3 * MIB + 7]) {
+    const bytes = randomBytes(length);
+    const here = await digests(bytes, 10, () => 65_536);
+    expect(here.md5).toBe(createHash('md5').update(bytes).digest('hex'));
+    expect(here.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+    expect(here.checksums.SHA1).toBe(createHash('sha1').update(bytes).digest('base64'));
+    for (const piece of [() => 65_536, () => 2 * MIB, () => 1 + randomInt(300_000)]) expect(await digests(bytes, undefined, piece)).toEqual(here);
+  }
+});
+
+test('many streams at a time do not get mixed up, and some are given up', async () => {
+  await Promise.all(
+    Array.from({ length: 24 }, async (_, at) => {
+      const bytes = randomBytes(randomInt(2 * MIB));
+      if (at % 3 === 0) {
+        const job = hashJob(['md5']);
+        for (let piece = 0; piece < at; piece += 1) await job.update(bytes);
+        job.forget();
+        job.forget();
+        return;
+      }
+      expect((await digests(bytes, undefined, () => 1 + randomInt(200_000))).md5).toBe(createHash('md5').update(bytes).digest('hex'));
+    }),
+  );
+});
