@@ -68,6 +68,11 @@ it('a session', async () => {
     ['bucket', 'notification', 'photos', '--queue', 'events', '--event', 'ObjectCreated:*', '--suffix', '.jpg'],
     ['bucket', 'notification', 'photos', '--queue', 'events', '--none'],
     ['bucket', 'notification', 'photos', '--none'],
+    ['bucket', 'configure', 'photos', 'cors', '[{"allowedOrigins":["*"],"allowedMethods":["GET"]}]'],
+    ['bucket', 'configure', 'photos', 'cors'],
+    ['bucket', 'configure', 'photos', 'kors', '[]'],
+    ['bucket', 'configuration', 'photos', '-o', 'yaml'],
+    ['bucket', 'configure', 'photos', 'cors', '--remove'],
     ['s3', 'credentials'],
     ['s3', 'env'],
     ['s3', 'env', '--shell', 'fish'],
@@ -213,4 +218,5 @@ it('completion offers buckets, then what is in the folder, but nothing with a me
   expect(await candidates('object', 'put', 'box/new', '')).toEqual([':files']);
   expect(await candidates('object', 'copy', 'box/a', 'bo')).toEqual(['box/']);
   expect(await candidates('bucket', 'verify', 'b')).toEqual(['box']);
+  expect(await candidates('bucket', 'configure', 'box', 'c')).toEqual(['cors']);
 });

@@ -41,7 +41,7 @@ export async function inputOf(words: Words): Promise<Input> {
     else {
       const value = values[0] as string;
       const text = positional.secret ? secretFrom(value, `<${positional.label}>`) : positional.file ? textFrom(value, `<${positional.label}>`) : value;
-      input[positional.field] = scalar(positional.type, {}, text, positional.field, problems);
+      input[positional.field] = scalar(positional.type, positional, text, positional.field, problems);
     }
   }
   if (given.length > 0 && rest === undefined) {
@@ -170,8 +170,9 @@ export const expandHome = (path: string): string => (path === '~' || path.starts
 let parseYaml: ((text: string) => unknown) | undefined;
 
 async function yamlFor(words: Words): Promise<void> {
-  const documents = words.command.flags.some((one) => one.type === 'json' && words.flags.has(one.name));
-  if (documents) parseYaml ??= (await import('yaml')).parse;
+  const { command, flags, positionals } = words;
+  const inFlags = command.flags.some((one) => one.type === 'json' && flags.has(one.name));
+  if (inFlags || command.positionals.some((one, index) => one.type === 'json' && index < positionals.length)) parseYaml ??= (await import('yaml')).parse;
 }
 
 /** What begins like JSON is meant as JSON, and its mistakes are told as such. */

@@ -42,6 +42,7 @@ export interface Positional {
   label: string;
   type: FlagType;
   required: boolean;
+  values?: readonly string[];
   /** Takes all that follow. */
   rest?: true;
   /** Takes `@path`, or `-` for standard input. */

@@ -1,4 +1,6 @@
 // Commands of object storage that move bytes, or read better than what the contract alone gives.
+import { contracts, inputShape } from '@thecloud/core/contracts';
+import type { z } from 'zod';
 import type { Flag, Positional } from '../table.ts';
 import type { HandWritten } from './hand-written.ts';
 import { target, word } from './positionals.ts';
@@ -149,6 +151,23 @@ export const objectCommands: readonly HandWritten[] = [
       ['s3 env', 'eval "$(cloud s3 env)"'],
       ['s3 env --shell fish', 'cloud s3 env --shell fish | source'],
       ['s3 env --shell dotenv', 'a file for `docker run --env-file`'],
+    ],
+  },
+  {
+    id: 'bucket configure',
+    module: 'bucket-configure',
+    summary: 'Set or remove one part of the configuration',
+    description: 'The names, and the form of each document, are those of `cloud bucket configuration --output json`.',
+    positionals: [
+      target('bucket'),
+      word('name', 'Which part', { values: (inputShape(contracts.bucket.operations.configure)['name'] as z.ZodEnum).options.map(String) }),
+      { field: 'value', label: 'value', type: 'json', required: false, file: true, description: 'JSON or YAML; @file, or - for standard input' },
+    ],
+    flags: [{ name: 'remove', type: 'boolean', description: 'Take it away' }],
+    examples: [
+      ['bucket configure photos policy @policy.json', ''],
+      [`bucket configure photos cors '[{"allowedOrigins":["*"],"allowedMethods":["GET"]}]'`, ''],
+      ['bucket configure photos cors --remove', ''],
     ],
   },
   {

@@ -161,6 +161,7 @@ function commandFrom(contract: Contract, name: string, operation: Operation): Co
         label: field === 'name' ? 'name' : kebab(field),
         type: flag.type,
         required: required.has(field),
+        ...(flag.values === undefined ? {} : { values: flag.values }),
         ...(flag.many ? { rest: true } : {}),
         ...(flag.file ? { file: true } : {}),
         ...(flag.secret ? { secret: true } : {}),

@@ -97,6 +97,7 @@ async function inCommand(command: Command, before: readonly string[], current: s
     const names = (await liveNames('instance', words)).map(([name, meaning]) => [`${name}:/`, meaning] as const);
     return names.some(([name]) => name.startsWith(current)) ? names : FILES;
   }
+  if (positional.values !== undefined) return positional.values.map((value) => [value] as const);
   if (positional.ref === 'object') return objectNames(current, words);
   if (command.id === 'object put' || command.id === 'object get') return FILES;
   if (positional.field === 'action') return actions();

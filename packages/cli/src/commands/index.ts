@@ -35,6 +35,7 @@ const modules: Readonly<Record<string, () => Promise<{ run: Run }>>> = {
   'object-sync': () => import('./object-sync.ts'),
   'object-presign': () => import('./object-presign.ts'),
   s3: () => import('./s3.ts'),
+  'bucket-configure': () => import('./bucket-configure.ts'),
   'bucket-verify': () => import('./bucket-verify.ts'),
   'bucket-notification': () => import('./bucket-notification.ts'),
   'operation-wait': () => import('./operation-wait.ts'),
