@@ -158,7 +158,7 @@ export class Access {
     const named = operation.target ? frame.target : operation.standard === 'create' ? (input['name'] as string | undefined) : undefined;
     const ruling = decide(grants, {
       permission,
-      kind: operation.kind,
+      onlyReads: operation.onlyReads,
       restricted: resource.restricted,
       resources:
         target === undefined
@@ -198,7 +198,7 @@ export class Access {
       resourceLabels: undefined,
     });
     const { restricted } = policies.contract.resource;
-    return decide(grants, { permission: 'policy:get', kind: 'read', restricted, resources: [crn(actingIn, 'policy', '*')], context }).allowed;
+    return decide(grants, { permission: 'policy:get', onlyReads: true, restricted, resources: [crn(actingIn, 'policy', '*')], context }).allowed;
   }
 
   mayGive({ grants, principal, actingIn, tenantName, source, startedAt }: Frame, permission: string): boolean {
@@ -208,7 +208,7 @@ export class Access {
     if (grants === undefined || bound === undefined || found === undefined || found.access !== 'role' || found.internal) return false;
     return mayGive(grants, {
       permission,
-      kind: found.kind,
+      onlyReads: found.onlyReads,
       restricted: bound.contract.resource.restricted,
       resources: [crn(actingIn, service, '*')],
       prefix: crn(actingIn, service, ''),
@@ -247,7 +247,7 @@ export class Access {
     }
     const question = {
       permission: asked.permission,
-      kind: found.kind,
+      onlyReads: found.onlyReads,
       restricted: resource.restricted,
       resources,
       context: {

@@ -1,7 +1,7 @@
 // Who may do what. Every call passes here, whatever carried it; a service cannot forget it, because it never calls it.
 // The kernel knows roles that are built in and the order in which things decide; who people are and what was given to them, a directory tells.
 import { isIP } from 'node:net';
-import type { AnyResource, Contract, Kind } from './contract.ts';
+import type { AnyResource, Contract } from './contract.ts';
 import type { Db } from './db.ts';
 import { Fault } from './errors.ts';
 import { allowsAll, type CompiledPolicy, type ContextValues, evaluate } from './policy/index.ts';
@@ -121,14 +121,13 @@ export const belongsTo = (principal: Principal, tenantId: string): boolean =>
   (principal.credential?.tenantId === undefined || principal.credential.tenantId === tenantId) &&
   (isAdministrator(principal) || principal.roles[tenantId] !== undefined || principal.roles['*'] !== undefined);
 
-type BuiltIn = (kind: Kind, restricted: AnyResource['restricted']) => boolean;
-const looks = (kind: Kind): boolean => kind === 'read' || kind === 'stream';
+type BuiltIn = (onlyReads: boolean, restricted: AnyResource['restricted']) => boolean;
 
 /** `admin` everything in the tenant; `developer` everything but who may do what; `viewer` looks. */
 const builtIn: Readonly<Record<string, BuiltIn>> = {
   admin: () => true,
-  developer: (kind, restricted) => restricted === 'no' || (restricted === 'changes' && looks(kind)),
-  viewer: (kind, restricted) => restricted !== 'all' && looks(kind),
+  developer: (onlyReads, restricted) => restricted === 'no' || (restricted === 'changes' && onlyReads),
+  viewer: (onlyReads, restricted) => restricted !== 'all' && onlyReads,
 };
 export const BUILT_IN_ROLES = ['admin', 'developer', 'viewer'] as const;
 
@@ -136,7 +135,7 @@ export const BUILT_IN_ROLES = ['admin', 'developer', 'viewer'] as const;
 export const builtInPermissions = (role: (typeof BUILT_IN_ROLES)[number], contracts: Iterable<Contract>): string[] =>
   [...contracts].flatMap(({ resource, operations }) =>
     Object.entries(operations)
-      .filter(([, { access, internal, kind }]) => access === 'role' && !internal && builtIn[role]?.(kind, resource.restricted))
+      .filter(([, { access, internal, onlyReads }]) => access === 'role' && !internal && builtIn[role]?.(onlyReads, resource.restricted))
       .map(([name]) => `${resource.name}:${name}`),
   );
 
@@ -153,7 +152,8 @@ export const mayGive = (grants: Grants, question: Question & { prefix: string })
 export interface Question {
   /** `<resource>:<operation>`. */
   readonly permission: string;
-  readonly kind: Kind;
+  /** It changes nothing. */
+  readonly onlyReads: boolean;
   readonly restricted: AnyResource['restricted'];
   /** All names of the one thing it would be done to. */
   readonly resources: readonly string[];
@@ -196,7 +196,7 @@ export function decide(grants: Grants, question: Question): Ruling {
     return { allowed: effect === 'allow', kind: 'policy', policy, bound, reason: `${effect === 'allow' ? 'allowed' : `denied by ${whose}`}: ${statement}` };
   }
   for (const role of grants.roles) {
-    const allowed = Object.hasOwn(builtIn, role) ? builtIn[role]?.(question.kind, question.restricted) : grants.permits(role, question.permission);
+    const allowed = Object.hasOwn(builtIn, role) ? builtIn[role]?.(question.onlyReads, question.restricted) : grants.permits(role, question.permission);
     if (allowed === true) return { allowed: true, kind: 'role', role, reason: `allowed by the role ${role}` };
   }
   return {

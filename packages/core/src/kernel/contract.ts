@@ -192,6 +192,8 @@ export interface Operation<K extends Kind = Kind, I extends z.ZodType = z.ZodTyp
   readonly output: O;
   /** Which of the five standard ones this is; the kernel handles those that the service does not. */
   readonly standard?: 'create' | 'list' | 'get' | 'update' | 'delete';
+  /** A channel that changes nothing: whoever may look may open it. */
+  readonly onlyReads: boolean;
   /** Accepted first, done after: the answer carries an operation to wait for. */
   readonly async: boolean;
   /** Asked for confirmation on a terminal. */
@@ -260,6 +262,7 @@ const emptyInput = z.strictObject({});
 type NoInput = typeof emptyInput;
 
 const defaults = {
+  onlyReads: false,
   async: false,
   destructive: false,
   internal: false,
@@ -311,6 +314,7 @@ export function crud<
   const list: Operations['list'] = {
     ...defaults,
     kind: 'read',
+    onlyReads: true,
     standard: 'list',
     target: false,
     access: options.list?.access ?? 'role',
@@ -322,6 +326,7 @@ export function crud<
   const get: Operations['get'] = {
     ...defaults,
     kind: 'read',
+    onlyReads: true,
     standard: 'get',
     target: true,
     answersResource: true,
@@ -388,6 +393,8 @@ interface ActionDefinition {
   output?: z.ZodType;
   /** Default true: `cloud queue send <queue>`. */
   target?: boolean;
+  /** Of a channel: it changes nothing. */
+  onlyReads?: boolean;
   async?: boolean;
   destructive?: boolean;
   internal?: boolean;
@@ -424,6 +431,7 @@ function define<K extends Kind>(kind: K) {
       input: z.strictObject({ ...definition.input }),
       output: definition.output ?? of.output,
       answersResource: definition.output === undefined,
+      onlyReads: definition.onlyReads ?? (kind === 'read' || kind === 'stream'),
       async: definition.async ?? false,
       destructive: definition.destructive ?? false,
       internal: definition.internal ?? false,

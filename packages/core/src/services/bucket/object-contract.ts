@@ -105,6 +105,7 @@ export const objects = contract(object, {
     examples: [['object versions photos/a.jpg', '']],
   }),
   get: channel(object, {
+    onlyReads: true,
     summary: 'Read an object, or a range of it',
     description: 'The bytes are the channel’s output.',
     input: {

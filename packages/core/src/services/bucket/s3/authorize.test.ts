@@ -48,14 +48,14 @@ const service = {
     rule: async (principal: Person, tenantId: string, { permission, target, source }: AccessQuestion) => {
       const [resource = '', operation = ''] = permission.split(':');
       const found = contracts.find((contract) => contract.resource.name === resource);
-      const kind = (found?.operations as Record<string, { kind: 'read' }> | undefined)?.[operation]?.kind;
-      if (found === undefined || kind === undefined) throw new Error(`no operation ${permission}`);
+      const onlyReads = (found?.operations as Record<string, { onlyReads: boolean }> | undefined)?.[operation]?.onlyReads;
+      if (found === undefined || onlyReads === undefined) throw new Error(`no operation ${permission}`);
       const grants = { roles: principal.roles[tenantId] ?? [], permits: () => false, policies: principal.policies ?? [], bounds: principal.bounds };
       const context = contextOf({
         ...{ principal, source, tenant: { id: tenantId, name: tenantId }, now: 0 },
         ...{ requestLabels: undefined, resourceLabels: undefined },
       });
-      const question = { permission, kind, restricted: found.resource.restricted, resources: [crn(tenantId, resource, target ?? '*')], context };
+      const question = { permission, onlyReads, restricted: found.resource.restricted, resources: [crn(tenantId, resource, target ?? '*')], context };
       return { ruling: decide(grants, question), grants, question };
     },
   },
@@ -118,8 +118,7 @@ const PEOPLE = [admin, developer, viewer, nothing, stranger, idle, watching, und
 describe('without policy and ACL', () => {
   test('roles of the bucket’s tenant decide, and nobody else may anything', async () => {
     const nobody = { nothing: false, stranger: false, idle: false, watching: false, anybody: false };
-    // Bytes of objects go through a channel, and viewers open none.
-    expect(await all(get, PEOPLE)).toEqual({ admin: true, dev: true, viewer: false, ...nobody });
+    expect(await all(get, PEOPLE)).toEqual({ admin: true, dev: true, viewer: true, ...nobody });
     expect(await all(list, PEOPLE)).toEqual({ admin: true, dev: true, viewer: true, ...nobody });
     expect(await all(put, PEOPLE)).toEqual({ admin: true, dev: true, viewer: false, ...nobody });
   });
@@ -146,7 +145,7 @@ describe('a bucket policy', () => {
   test('that allows everybody: strangers need their own tenant to let them', async () => {
     const config = { policy: policy(allow('s3:GetObject')) };
     expect(await all(get, PEOPLE, { config })).toEqual({
-      ...{ admin: true, dev: true, viewer: true, nothing: true, stranger: true, idle: false, watching: false, anybody: true },
+      ...{ admin: true, dev: true, viewer: true, nothing: true, stranger: true, idle: false, watching: true, anybody: true },
     });
     expect(await all(list, [stranger, undefined], { config })).toEqual({ stranger: false, anybody: false });
   });
