@@ -140,17 +140,14 @@ describe('refused', () => {
     expect((await faultOf(attempt(f, of, { principal: oddRole }))).code).toBe('forbidden');
   });
 
-  test.each(decided.filter(({ operation: { onlyReads } }) => !onlyReads))(
-    '$service $name: a viewer may not, and that is written down',
-    async (of) => {
-      const count = (await audited(f)).length;
-      const fault = await faultOf(attempt(f, of, { principal: viewer }));
-      expect(fault).toMatchObject({ code: 'forbidden', details: { permission: `${of.service}:${of.name}` } });
-      const lines = (await audited(f)).slice(count);
-      const tenant = theirs_(of.service) ? TENANT : '';
-      expect(lines).toMatchObject([{ principal: 'viewer', tenant, permission: `${of.service}:${of.name}`, outcome: 'forbidden', source: 'test' }]);
-    },
-  );
+  test.each(decided.filter(({ operation: { onlyReads } }) => !onlyReads))('$service $name: a viewer may not, and that is written down', async (of) => {
+    const count = (await audited(f)).length;
+    const fault = await faultOf(attempt(f, of, { principal: viewer }));
+    expect(fault).toMatchObject({ code: 'forbidden', details: { permission: `${of.service}:${of.name}` } });
+    const lines = (await audited(f)).slice(count);
+    const tenant = theirs_(of.service) ? TENANT : '';
+    expect(lines).toMatchObject([{ principal: 'viewer', tenant, permission: `${of.service}:${of.name}`, outcome: 'forbidden', source: 'test' }]);
+  });
 
   test.each(cases.filter(({ operation, service, stored }) => operation.target && stored && theirs_(service)))(
     '$service $name: another tenant’s, by name, id and the beginning of the id',
