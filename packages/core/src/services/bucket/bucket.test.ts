@@ -144,6 +144,7 @@ describe('configuration', () => {
       ['lifecycle', [{ id: 'x', enabled: true, filter: {}, expiration: { days: 0 } }], 'value.0.expiration.days'],
       ['lifecycle', [{ id: 'x', enabled: true, filter: {}, expiration: { days: 1, date: '2030-01-01T00:00:00Z' } }], 'value.0.expiration'],
       ['lifecycle', [{ id: 'x', enabled: true, filter: {}, expiration: { date: '2030-01-01T01:00:00Z' } }], 'value.0.expiration.date'],
+      ['cors', [{ allowedOrigins: ['*'], allowedMethods: ['GET'], exposeHeaders: ['a\r\nset-cookie: b'] }], 'value.0.exposeHeaders.0'],
       ['tags', { 'aws:x': 'y' }, 'value'],
       ['ownership', 'Nobody', 'value'],
       ['lockDefault', { mode: 'GOVERNANCE', days: 1, years: 1 }, 'value'],

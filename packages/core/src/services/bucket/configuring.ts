@@ -38,6 +38,10 @@ export async function checkedConfig(
       if (!bucket.objectLock)
         throw new Fault('conflict', `The bucket ${bucket.name} was created without object lock`, { hint: 'cloud bucket create … --object-lock' });
       return value;
+    case 'logging':
+      throw new Fault('unsupported', 'Access logs are set by S3 clients, which say so to the bucket that takes them (PutBucketLogging)', {
+        hint: `aws s3api put-bucket-logging --bucket ${bucket.name} …`,
+      });
     case 'notifications':
       await notifierOf(context).checkTargets(calling, value as NotificationTarget[]);
       return value;

@@ -6,6 +6,7 @@ import type { ServiceContext } from '../../../kernel/service.ts';
 import { Table } from '../../../kernel/table.ts';
 import { buckets } from '../contract.ts';
 import type { BucketConfig, ConfigName } from './config.ts';
+import { checkConfig } from './config-rules.ts';
 import { discardBodies } from './garbage.ts';
 import { all, chunks, marks, one, run } from './sql.ts';
 import { type Acl, type Actor, type Bucket, ObjectError, type Versioning } from './types.ts';
@@ -146,8 +147,10 @@ export class BucketRegistry {
     this.#byName.delete(known.name);
   }
 
-  /** As `writeConfig`, by itself and audited: for the S3 listener. */
+  /** As `writeConfig`, by itself and audited: for the S3 listener. `invalid_argument` for what no door takes. */
   async setConfig<N extends ConfigName>(bucket: Bucket, name: N, value: BucketConfig[N] | undefined, actor: Actor): Promise<void> {
+    const checked = value === undefined ? undefined : checkConfig(name, value);
+    if (checked !== undefined && 'problems' in checked) throw new ObjectError('invalid_argument', checked.problems.map(({ message }) => message).join('; '));
     await this.#context.submit({ tenantId: bucket.tenantId, principal: actor.principal, requestId: actor.requestId }, async (unit) => {
       await this.current(unit.tx, bucket);
       await writeConfig(unit.tx, bucket.id, name, value);

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Fault } from '../../../kernel/errors.ts';
 import type { BucketConfig, ConfigName } from './config.ts';
 
-const DAYS = 36_500;
+const DAYS = 2_147_483_647;
 const days = z.int('use a whole number of days').min(1, 'use at least 1 day').max(DAYS, `use at most ${DAYS} days`);
 const tagKey = z.string().min(1).max(128, 'a key of a tag has at most 128 characters');
 const tagValue = z.string().max(256, 'a value of a tag has at most 256 characters');
@@ -22,20 +22,26 @@ const grant = z.strictObject({
   permission: z.enum(['FULL_CONTROL', 'READ', 'WRITE', 'READ_ACP', 'WRITE_ACP']),
 });
 
+/** What a header may be called (RFC 9110), `*` for any. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const headerName = z.string().max(1024).regex(TOKEN, 'use the name of a header');
 const corsRule = z.strictObject({
   id: z.string().max(255).optional(),
-  allowedOrigins: z.array(z.string().min(1).max(2048).refine(oneStar, 'use at most one * in an origin')).min(1).max(100),
-  allowedMethods: z.array(z.enum(['GET', 'PUT', 'POST', 'DELETE', 'HEAD'])).min(1),
-  allowedHeaders: z.array(z.string().min(1).max(1024).refine(oneStar, 'use at most one * in a header')).max(100).default([]),
-  exposeHeaders: z
+  allowedOrigins: z
     .array(
       z
         .string()
-        .min(1)
-        .max(1024)
-        .refine((name) => !name.includes('*'), 'no * here'),
+        .max(2048)
+        .regex(/^[!-~]+$/, 'use an origin such as https://app.example.com')
+        .refine(oneStar, 'use at most one * in an origin'),
     )
-    .max(100)
+    .min(1)
+    .max(1000),
+  allowedMethods: z.array(z.enum(['GET', 'PUT', 'POST', 'DELETE', 'HEAD'])).min(1),
+  allowedHeaders: z.array(headerName.refine(oneStar, 'use at most one * in a header')).max(1000).default([]),
+  exposeHeaders: z
+    .array(headerName.refine((name) => !name.includes('*'), 'no * here'))
+    .max(1000)
     .default([]),
   maxAgeSeconds: z.int().min(0).max(2_147_483_647).optional(),
 });
@@ -46,7 +52,7 @@ function oneStar(text: string): boolean {
 
 const filter = z.strictObject({
   prefix: prefix.optional(),
-  tags: tagsOf(10).optional(),
+  tags: tagsOf(50).optional(),
   sizeGreaterThan: z.int().min(0).optional(),
   sizeLessThan: z.int().min(1).optional(),
 });
@@ -74,8 +80,9 @@ const lifecycleRule = z
     'sizeGreaterThan must be less than sizeLessThan',
   )
   .refine(
-    ({ filter: { tags }, abortUploadDays }) => tags === undefined || abortUploadDays === undefined,
-    'uploads have no tags, so a rule that ends them cannot look at tags',
+    ({ filter: { tags, sizeGreaterThan, sizeLessThan }, abortUploadDays }) =>
+      abortUploadDays === undefined || (tags === undefined && sizeGreaterThan === undefined && sizeLessThan === undefined),
+    'uploads have no tags and no size yet, so a rule that ends them cannot look at those',
   )
   .refine(
     ({ filter: { tags }, expiration }) => tags === undefined || expiration?.expiredObjectDeleteMarker === undefined,

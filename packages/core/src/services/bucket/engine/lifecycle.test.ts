@@ -9,7 +9,8 @@ const NOON = Date.UTC(2027, 0, 1, 12);
 
 const rule = (more: Partial<LifecycleRule>): LifecycleRule => ({ id: 'r', enabled: true, filter: {}, ...more });
 const rules = async (desk: EngineBench, bucket: Bucket, ...lifecycle: LifecycleRule[]): Promise<Bucket> => {
-  await desk.engine.buckets.setConfig(bucket, 'lifecycle', lifecycle, actor);
+  const named = lifecycle.map((each, index) => ({ ...each, id: each.id === 'r' ? `r${index}` : each.id }));
+  await desk.engine.buckets.setConfig(bucket, 'lifecycle', named, actor);
   return desk.again(bucket);
 };
 const listed = async (desk: EngineBench, bucket: Bucket): Promise<string[]> =>
