@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { type Connection, connect, isFault } from '../../packages/sdk/src/index.ts';
 import { type Account, type Accounts, ROLES } from './suite.ts';
 
+/** What the suite calls keys when its configuration names none. */
+const KMS_KEYS = ['testkey-1', 'testkey-2'];
 const START_MS = 30_000;
 
 export interface S3DaemonOptions {
@@ -118,10 +120,14 @@ export class S3Daemon implements AsyncDisposable {
     return { accessKeyId, secretAccessKey, id, name };
   }
 
-  /** Everybody whom the suite wants. */
+  /** Everybody whom the suite wants, with the keys that it names. */
   async accounts(): Promise<Accounts> {
     const all: [string, Account][] = [];
-    for (const role of ROLES) all.push([role, await this.account(role.replaceAll(' ', '-'))]);
+    for (const role of ROLES) {
+      const tenant = role.replaceAll(' ', '-');
+      all.push([role, await this.account(tenant)]);
+      for (const name of KMS_KEYS) await this.client.kmsKey.create({ name }, { tenant });
+    }
     return Object.fromEntries(all) as Accounts;
   }
 
