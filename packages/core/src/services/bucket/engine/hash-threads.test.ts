@@ -1,4 +1,5 @@
 // Hashing on threads: the same digests as without, many streams at a time, in pieces of any size, given up at any point.
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { RunningDigests } from './checksums.ts';
@@ -43,4 +44,17 @@ test('many streams at a time do not get mixed up, and some are given up', async 
       expect((await digests(bytes, undefined, () => 1 + randomInt(200_000))).md5).toBe(createHash('md5').update(bytes).digest('hex'));
     }),
   );
+});
+
+test('an idle thread keeps no process alive', { timeout: 30_000 }, () => {
+  const program = `
+    import { hashJob } from ${JSON.stringify(new URL('./hash-threads.ts', import.meta.url).href)};
+    for (const how of ['digests', 'forget']) {
+      const job = hashJob(['md5']);
+      await job.update(Buffer.alloc(3_000_000));
+      await job[how]();
+    }
+    console.log('over');
+  `;
+  expect(execFileSync(process.execPath, ['--input-type=module', '-e', program], { timeout: 20_000, encoding: 'utf8' })).toBe('over\n');
 });

@@ -45,12 +45,11 @@ class Thread {
 
   constructor() {
     this.#worker = new Worker(PROGRAM, { eval: true, name: 'hashing' });
-    this.#worker.unref();
     this.#worker.on('message', ({ job, digests }: Message) => {
       const of = this.#jobs.get(job);
       if (digests === undefined) of?.blockDone();
       else {
-        this.#jobs.delete(job);
+        this.#leave(job);
         of?.finished(digests);
       }
     });
@@ -72,14 +71,21 @@ class Thread {
 
   begin(id: number, job: Job, names: readonly HashName[]): void {
     this.#jobs.set(id, job);
+    this.#worker.ref();
     this.#worker.postMessage({ job: id, begin: names });
   }
   block(id: number, block: SharedArrayBuffer, length: number): void {
     this.#worker.postMessage({ job: id, block, length });
   }
   end(id: number, how: 'digest' | 'forget'): void {
-    if (how === 'forget') this.#jobs.delete(id);
     this.#worker.postMessage({ job: id, end: how });
+    if (how === 'forget') this.#leave(id);
+  }
+
+  /** An idle thread keeps no process alive. */
+  #leave(id: number): void {
+    this.#jobs.delete(id);
+    if (this.#jobs.size === 0) this.#worker.unref();
   }
 }
 
