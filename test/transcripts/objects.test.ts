@@ -220,3 +220,48 @@ it('completion offers buckets, then what is in the folder, but nothing with a me
   expect(await candidates('bucket', 'verify', 'b')).toEqual(['box']);
   expect(await candidates('bucket', 'configure', 'box', 'c')).toEqual(['cors']);
 });
+
+describe('Ctrl-C', () => {
+  const interrupted = async (args: readonly string[], begun: () => Promise<boolean>, input?: Buffer): Promise<void> => {
+    const child = cloud.spawn(args);
+    let text = '';
+    child.stderr.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+    });
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    if (input !== undefined) child.stdin.write(input);
+    await until(begun);
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(text).not.toContain('bug');
+  };
+  const count = async (place: string): Promise<number> =>
+    (await cloud.run(['object', 'list', place, '--recursive', '-o', 'name'])).stdout.split('\n').length - 1;
+
+  it('ends what waits for standard input, and leaves nothing of it', async () => {
+    const uploads = async (): Promise<{ upload: string; key: string }[]> =>
+      (await cloud.json<{ items: { upload: string; key: string }[] }>(['object', 'uploads', 'box'])).items;
+    const waits = async (): Promise<boolean> => {
+      const open = (await uploads()).find(({ key }) => key === 'never');
+      if (open === undefined) return false;
+      return (await cloud.json<{ items: unknown[] }>(['object', 'upload-parts', 'box/never', '--upload', open.upload])).items.length === 2;
+    };
+    await interrupted(['object', 'put', 'box/never', '-', '--part-size', '5MiB'], waits, Buffer.alloc(10 * 2 ** 20));
+    expect(await uploads()).toEqual([]);
+  }, 60_000);
+
+  it('ends work on many in the middle', async () => {
+    mkdirSync(at('lots'));
+    for (let index = 0; index < 1000; index++) writeFileSync(at('lots', String(index)), 'x');
+    await interrupted(['object', 'put', 'box/lots/', 'lots', '--recursive'], async () => (await count('box/lots/')) > 0);
+    const there = await count('box/lots/');
+    expect(there).toBeLessThan(1000);
+    await interrupted(['object', 'sync', './lots', 'box/lots'], async () => (await count('box/lots/')) > there);
+    await interrupted(
+      ['object', 'get', 'box/lots/', 'lots.back', '--recursive'],
+      async () => existsSync(at('lots.back')) && readdirSync(at('lots.back')).length > 0,
+    );
+    const before = await count('box/lots/');
+    await interrupted(['object', 'delete', 'box/lots/', '--recursive'], async () => (await count('box/lots/')) < before);
+  }, 60_000);
+});

@@ -56,6 +56,8 @@ async function putOne(work: Work, name: ObjectName, file: { path: string; size: 
   const meter = new Meter(`Putting ${textOf(name)}`, work.quiet, file?.size);
   const sending: Sending = { ...work, ...options, count: meter.count };
   const described = withType(about, name.key);
+  // Whoever waits for standard input hears nothing else.
+  if (file === undefined) work.signal.addEventListener('abort', () => process.stdin.destroy(work.signal.reason as Error), { once: true });
   try {
     const view = file === undefined ? await uploadStream(process.stdin, name, described, sending) : await uploadFile(file.path, name, described, sending);
     meter.end();

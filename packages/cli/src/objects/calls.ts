@@ -1,9 +1,9 @@
 // What the commands of objects ask the daemon for. An interface, so that transfers can be tried without one.
 import { pipeline } from 'node:stream/promises';
-import { setTimeout } from 'node:timers/promises';
 import { type Channel, Fault } from '@thecloud/core/contracts';
 import type { Remote } from '../remote.ts';
 import { commandOf, type OperationSpec } from '../table.ts';
+import { pause } from '../wait.ts';
 import { type ObjectName, textOf } from './name.ts';
 
 export interface ObjectView {
@@ -104,7 +104,8 @@ export function objectsOf(remote: Remote, signal: AbortSignal): Objects {
       return parts;
     },
     uploadComplete: (name, input) => call('upload-complete', name, input),
-    uploadAbort: async (name, upload) => void (await call('upload-abort', name, { upload })),
+    // Also after Ctrl-C, which is when there is most to give up.
+    uploadAbort: async (name, upload) => void (await remote.call(spec('upload-abort'), { target: textOf(name), input: { upload }, patience: LAST_WORD })),
     async uploads(name) {
       const found: Upload[] = [];
       for (let cursor: string | undefined; ; ) {
@@ -118,21 +119,23 @@ export function objectsOf(remote: Remote, signal: AbortSignal): Objects {
   };
 }
 
-/** Milliseconds that a caller who is too fast waits, longer each time. */
-const SLOWER = [100, 200, 400, 800, 1600, 3200] as const;
+/** Milliseconds for what is said on the way out. */
+const LAST_WORD = 5000;
+
+/** Milliseconds that a caller who is too fast waits: longer each time, up to the longest, and so often. */
+const SLOWER = { first: 100, longest: 5000, times: 20 } as const;
 
 /** Many files are many calls; where a daemon limits them, the rest comes a little later. Nothing has been sent by then. */
 async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (const milliseconds of SLOWER) {
+  for (let time = 0; ; time++) {
     try {
       return await work();
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof Fault) || error.code !== 'rate_limited') throw error;
-      await setTimeout(milliseconds * (0.5 + Math.random()), undefined, { signal });
+      if (!(error instanceof Fault) || error.code !== 'rate_limited' || time === SLOWER.times) throw error;
+      await pause(Math.min(SLOWER.longest, SLOWER.first * 2 ** time) * (0.5 + Math.random()), signal);
     }
   }
-  return work();
 }
 
 /** Closes the channel, and so ends whoever waits for it, when the command is interrupted. Answers with what takes that back. */
