@@ -19,7 +19,7 @@ export interface ConformanceOptions {
 /** Each test once, and what passed before but not now once more, alone: a machine that is busy makes some of them late. */
 export async function conformance({ suite, python, jobs, only, config, say = () => {} }: ConformanceOptions): Promise<Outcome[]> {
   const { S3Daemon } = await import('./daemon.ts');
-  await using daemon = config === undefined ? await S3Daemon.start() : undefined;
+  await using daemon = config === undefined ? await S3Daemon.start({ env: { CLOUD_S3_SIGNATURE_V2: '1' } }) : undefined;
   const text = daemon === undefined ? readFileSync(config as string, 'utf8') : configuration(daemon.endpoint, await daemon.accounts());
   const common = { suite, pythonPath: python, configuration: text, say };
   const outcomes = await runSuite({ ...common, jobs, only });

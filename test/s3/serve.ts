@@ -17,8 +17,7 @@ const drivers = {
   close: async () => void (await Promise.all([memory.close(), files.close()])),
 };
 const core = await createCore({ dataDir, log, start: false, drivers });
-const daemon = await serve(core, { log });
+const daemon = await serve(core, { log, s3Listen: `127.0.0.1:${port}`, s3Legacy: process.env['CLOUD_S3_SIGNATURE_V2'] === '1' });
 await core.start();
-const s3 = await core.listen('s3', { host: '127.0.0.1', port: Number(port) });
 process.on('SIGTERM', () => void daemon.close().then(() => process.exit(0)));
-process.stdout.write(`${JSON.stringify({ port: s3.port })}\n`);
+process.stdout.write(`${JSON.stringify({ port: daemon.s3?.port })}\n`);

@@ -23,6 +23,8 @@ export interface ServeOptions {
   listen?: string | undefined;
   /** Where S3 clients are served: `127.0.0.1:9000`, a port on loopback, `auto` or `off`. Default `off`. */
   s3Listen?: string | undefined;
+  /** Take S3 requests signed by Version 2 as well: HMAC-SHA1 that does not cover the body. Default false; of `startDaemon` whether CLOUD_S3_SIGNATURE_V2 is 1. */
+  s3Legacy?: boolean | undefined;
   /** Leave to listen on an address that other machines reach, by plain HTTP. Default false. */
   insecureListen?: boolean | undefined;
   /** Names, besides localhost and the address itself, by which it is asked for over TCP. */
@@ -90,6 +92,7 @@ export async function startDaemon({
   log: ownLog,
   production = false,
   s3Listen = AUTO,
+  s3Legacy = process.env.CLOUD_S3_SIGNATURE_V2 === '1',
   ...rest
 }: DaemonOptions): Promise<Daemon> {
   const dataDir = resolve(given);
@@ -103,7 +106,7 @@ export async function startDaemon({
   const core = await createCore({ dataDir, log, start: false, objectStore, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
   let daemon: Daemon | undefined;
   try {
-    daemon = await serve(core, { ...rest, log, s3Listen });
+    daemon = await serve(core, { ...rest, log, s3Listen, s3Legacy });
     await core.start();
     return daemon;
   } catch (error) {
@@ -131,7 +134,7 @@ const textOf = ({ host, port }: Address): string => `${host.includes(':') ? `[${
 
 /** Serves a core that exists. It must hold the lock of its data directory; closing the daemon closes it. */
 export async function serve(core: Core, options: ServeOptions): Promise<Daemon> {
-  const { listen, s3Listen = 'off', insecureListen = false, log, recheckMs, patience, maxConnections = MAX_CONNECTIONS } = options;
+  const { listen, s3Listen = 'off', s3Legacy = false, insecureListen = false, log, recheckMs, patience, maxConnections = MAX_CONNECTIONS } = options;
   checkOptions(options);
   const web = webOf(options.allowedHosts, options.allowedOrigins);
   const { localAdministrator: owner } = await import('@thecloud/core');
@@ -158,7 +161,7 @@ export async function serve(core: Core, options: ServeOptions): Promise<Daemon> 
       servers.push(tcp.server);
       address = tcp.address;
     }
-    s3 = await listenForS3(core, { listen: s3Listen, allowRemote: insecureListen, log });
+    s3 = await listenForS3(core, { listen: s3Listen, allowRemote: insecureListen, legacy: s3Legacy, log });
     servers.push(await listenOnSocket(socketPath, handlers, { authenticate: overSocket({ core, owner, adminToken: await readAdminToken(core.dataDir) }) }));
   } catch (error) {
     for (const server of servers) server.close();

@@ -31,32 +31,32 @@ export function checkS3Listen(listen: string, allowRemote: boolean): Address | t
 /** An address that was given must be free. Undefined: nothing listens, or this core has no S3. */
 export async function listenForS3(
   core: Pick<Core, 'dataDir' | 'listen' | 'listeners'>,
-  { listen, allowRemote, log }: { listen: string; allowRemote: boolean; log: Log },
+  { listen, allowRemote, legacy, log }: { listen: string; allowRemote: boolean; legacy: boolean; log: Log },
 ): Promise<Listening | undefined> {
   const given = checkS3Listen(listen, allowRemote);
   const offered = core.listeners.find(({ name }) => name === NAME);
   if (given === OFF || offered === undefined) return undefined;
-  if (given !== AUTO) return core.listen(NAME, given);
+  if (given !== AUTO) return core.listen(NAME, { ...given, legacy });
   const file = join(core.dataDir, FILES.s3Port);
   const before = await rememberedPort(file);
   const ports = [...new Set([...(before === undefined ? [] : [before]), offered.defaultPort])];
-  const opened = await firstFree(core, ports);
+  const opened = await firstFree(core, ports, legacy);
   if (opened.port !== before) await writeFileWhole(file, `${opened.port}\n`);
   const [wanted] = ports;
   if (opened.port !== wanted) log.warn({ wanted, port: opened.port }, 'something else listens where S3 clients were served; the address is another one now');
   return opened;
 }
 
-async function firstFree(core: Pick<Core, 'listen'>, ports: readonly number[]): Promise<Listening> {
+async function firstFree(core: Pick<Core, 'listen'>, ports: readonly number[], legacy: boolean): Promise<Listening> {
   for (const port of ports) {
-    const at: ListenAt = { host: LOOPBACK, port };
+    const at: ListenAt = { host: LOOPBACK, port, legacy };
     try {
       return await core.listen(NAME, at);
     } catch (error) {
       if (!(error instanceof Fault) || error.code !== 'conflict') throw error;
     }
   }
-  return core.listen(NAME, { host: LOOPBACK, port: 0 });
+  return core.listen(NAME, { host: LOOPBACK, port: 0, legacy });
 }
 
 async function rememberedPort(file: string): Promise<number | undefined> {

@@ -5,6 +5,8 @@ export interface ListenAt {
   host: string;
   /** 0 takes a free one. */
   port: number;
+  /** Takes ways to sign a request that are weaker and older, too, for clients that know no better. Default false. */
+  legacy?: boolean | undefined;
 }
 
 export interface Listening {

@@ -26,6 +26,7 @@ export async function listenS3(context: ServiceContext, at: ListenAt): Promise<L
     // Old clients know nothing else. It signs no bodies and few headers, so it is taken only where somebody asked for it.
     version2: process.env['CLOUD_S3_SIGNATURE_V2'] === '1',
     ...domainsFrom(process.env['CLOUD_S3_DOMAINS']),
+    ...(at.legacy === undefined ? {} : { version2: at.legacy }),
     answered: (answered) => void log.note(answered),
   }).listen(at);
   let closing: Promise<void> | undefined;
