@@ -13,10 +13,11 @@ const MOST_AHEAD = 4;
 const MOST_SPARE = 32;
 const MOST_THREADS = 4;
 
-/** Text, because a thread needs a file or a text, and this is in a bundle at times and in sources at others. */
+/** Text, because a thread needs a file or a text, and this is in a bundle at times and in sources at others; as a script or a module, as the
+ * process takes texts. */
 const PROGRAM = `
-const { parentPort } = require('node:worker_threads');
-const { createHash } = require('node:crypto');
+const { parentPort } = process.getBuiltinModule('node:worker_threads');
+const { createHash } = process.getBuiltinModule('node:crypto');
 const jobs = new Map();
 parentPort.on('message', ({ job, begin, block, length, end }) => {
   if (begin !== undefined) jobs.set(job, begin.map((name) => createHash(name)));
