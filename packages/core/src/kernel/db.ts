@@ -1,7 +1,23 @@
 // The database: SQLite in WAL mode behind kysely, with every statement prepared once, and its failures turned into Faults in one place.
-import { existsSync } from 'node:fs';
+//
+// SQLite syncs on the thread that calls it, which is the one that serves everybody; so it runs with `synchronous = NORMAL`, which syncs all that keeps the database
+// whole (around checkpoints, and the first header of a log) but not the log at each commit, and that sync is ours, on another thread. Nobody uses the connection
+// meanwhile: what is committed is seen, told and answered only when it lasts, as with `FULL`.
+import { closeSync, existsSync, fdatasync, fsyncSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
-import { type ColumnType, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, type Transaction } from 'kysely';
+import {
+  type ColumnType,
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Driver,
+  Kysely,
+  type QueryResult,
+  SqliteDialect,
+  SqliteDriver,
+  type Transaction,
+} from 'kysely';
 import { Fault } from './errors.ts';
 import { makeDatabasePrivate } from './files.ts';
 
@@ -89,32 +105,136 @@ export interface KernelTables {
 export type Db = Kysely<KernelTables>;
 export type Tx = Transaction<KernelTables>;
 
-/** Kysely asks for a statement with every query; preparing is most of its cost, so each text is prepared once. */
-class Prepared implements SqliteDatabase {
-  readonly #database: Database.Database;
-  readonly #statements = new Map<string, SqliteStatement>();
+const syncFile = promisify(fdatasync);
+/** Texts with lists of varying length are many; the oldest goes. */
+const MOST_STATEMENTS = 500;
 
-  constructor(database: Database.Database) {
+/** The only one that there is, so kysely lets one query or transaction have it at a time. */
+class Connection implements DatabaseConnection {
+  readonly #database: Database.Database;
+  /** Preparing is most of the cost of a query, so each text is prepared once. */
+  readonly #statements = new Map<string, Database.Statement<unknown[]>>();
+  /** Of the log; undefined when nothing need last. */
+  readonly #sync: (() => Promise<void>) | undefined;
+  /** Something was written that is not synced. */
+  #dirty = false;
+  /** After a sync that failed nobody knows what is on the disk, and syncing again would not tell. */
+  #broken: Error | undefined;
+
+  constructor(database: Database.Database, sync: (() => Promise<void>) | undefined) {
     this.#database = database;
+    this.#sync = sync;
   }
 
-  prepare(text: string): SqliteStatement {
-    // SQLite rolls back by itself when the disk is full; a second rollback would hide that error behind its own.
-    if (text === 'rollback' && !this.#database.inTransaction)
-      return { reader: false, all: () => [], run: () => ({ changes: 0, lastInsertRowid: 0 }), iterate: () => [].values() };
+  #prepare(text: string): Database.Statement<unknown[]> {
     let statement = this.#statements.get(text);
     if (statement === undefined) {
-      // Texts with lists of varying length are many; the oldest goes.
-      if (this.#statements.size >= 500) this.#statements.delete(this.#statements.keys().next().value as string);
-      statement = this.#database.prepare(text) as unknown as SqliteStatement;
+      if (this.#statements.size >= MOST_STATEMENTS) this.#statements.delete(this.#statements.keys().next().value as string);
+      statement = this.#database.prepare<unknown[]>(text);
       this.#statements.set(text, statement);
     }
     return statement;
   }
 
+  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
+    if (sql === 'rollback') {
+      this.#dirty = false;
+      // SQLite rolls back by itself when the disk is full; a second rollback would hide that error behind its own.
+      if (!this.#database.inTransaction) return { rows: [] };
+    } else if (this.#broken !== undefined) throw this.#broken;
+    const statement = this.#prepare(sql);
+    let result: QueryResult<R>;
+    if (statement.reader) result = { rows: statement.all(parameters) as R[] };
+    else {
+      const { changes, lastInsertRowid } = statement.run(parameters);
+      result = { insertId: BigInt(lastInsertRowid), numAffectedRows: BigInt(changes), rows: [] };
+    }
+    if (!statement.readonly) this.#dirty = true;
+    if (this.#dirty && !this.#database.inTransaction) await this.#last();
+    return result;
+  }
+
+  async *streamQuery<R>({ sql, parameters }: CompiledQuery): AsyncGenerator<QueryResult<R>> {
+    for (const row of this.#prepare(sql).iterate(parameters)) yield { rows: [row as R] };
+  }
+
+  /** Resolves when what was committed would survive loss of power. */
+  async #last(): Promise<void> {
+    this.#dirty = false;
+    try {
+      await this.#sync?.();
+    } catch (error) {
+      this.#broken = Object.assign(new Error('The log of the database could not be synced', { cause: error }), { code: 'SQLITE_IOERR_FSYNC' });
+      throw this.#broken;
+    }
+  }
+
   close(): void {
     this.#statements.clear();
     this.#database.close();
+  }
+}
+
+class OneConnection extends SqliteDriver {
+  readonly #connection: Connection;
+  readonly #closed: () => void;
+
+  constructor(database: Database.Database, sync: (() => Promise<void>) | undefined, closed: () => void) {
+    super({ database });
+    this.#connection = new Connection(database, sync);
+    this.#closed = closed;
+  }
+
+  override acquireConnection(): Promise<DatabaseConnection> {
+    return Promise.resolve(this.#connection);
+  }
+  override async destroy(): Promise<void> {
+    this.#connection.close();
+    this.#closed();
+  }
+}
+
+class Dialect extends SqliteDialect {
+  readonly #driver: () => Driver;
+
+  constructor(database: Database.Database, driver: () => Driver) {
+    super({ database });
+    this.#driver = driver;
+  }
+  override createDriver(): Driver {
+    return this.#driver();
+  }
+}
+
+/** Ours, beside SQLite's: opened when there is something to sync. Closing it takes no lock away, since SQLite holds none on its log. */
+class LogFile {
+  readonly #path: string;
+  #file: number | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async sync(): Promise<void> {
+    if (this.#file === undefined) {
+      this.#file = openSync(this.#path, 'r+');
+      syncDirectory(dirname(this.#path));
+    }
+    await syncFile(this.#file);
+  }
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+}
+
+/** The log was just made, maybe. */
+function syncDirectory(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -130,10 +250,13 @@ export function openDb(file: string, options: { durable: boolean }): OpenedDb {
     makeDatabasePrivate(file);
     database = new Database(file);
     database.pragma('journal_mode = WAL');
-    database.pragma(`synchronous = ${options.durable ? 'FULL' : 'OFF'}`);
+    database.pragma(`synchronous = ${options.durable ? 'NORMAL' : 'OFF'}`);
     database.pragma('foreign_keys = ON');
     database.pragma('busy_timeout = 500');
-    const db = new Kysely<KernelTables>({ dialect: new SqliteDialect({ database: new Prepared(database) }) });
+    const opened = database;
+    const log = new LogFile(`${file}-wal`);
+    const driver = () => new OneConnection(opened, options.durable ? () => log.sync() : undefined, () => log.close());
+    const db = new Kysely<KernelTables>({ dialect: new Dialect(database, driver) });
     return { db, close: () => db.destroy() };
   } catch (error) {
     database?.close();
