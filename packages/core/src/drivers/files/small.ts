@@ -33,6 +33,8 @@ const IDLE_MILLISECONDS = 1000;
 const FEW_FREE_PAGES = 64;
 const MANY_FREE_PAGES = 4096;
 const PAGES_AT_ONCE = 256;
+/** Blobs removed between two looks at how many pages are free. */
+const LOOK_AFTER = 1000;
 
 interface Write {
   put?: { id: string; bytes: Buffer };
@@ -66,6 +68,7 @@ export class SmallBlobs {
   #running: Promise<void> | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #removedSince = false;
+  #removals = 0;
   #closed = false;
   /** After a sync that failed nobody knows what is on the disk, and syncing again would not tell. */
   #broken: DriverError | undefined;
@@ -185,7 +188,10 @@ export class SmallBlobs {
       this.#queue = [];
       await this.#write(batch);
       if (this.#broken !== undefined) return;
-      if (this.#removedSince && this.#freePages() > Math.max(MANY_FREE_PAGES, this.#pages() / 4)) this.#trim();
+      if (this.#removals > LOOK_AFTER) {
+        if (this.#freePages() > Math.max(MANY_FREE_PAGES, this.#pages() / 4)) this.#trim();
+        else this.#removals = 0;
+      }
       if (fstatSync(this.#logFile).size > LOG_BYTES) await this.#checkpoint();
     }
   }
@@ -222,6 +228,7 @@ export class SmallBlobs {
         }
         for (const id of write.remove ?? []) if (this.#statements.remove.run(id).changes > 0) write.removed.push(id);
         this.#removedSince ||= write.removed.length > 0;
+        this.#removals += write.removed.length;
       }
       this.#statements.commit.run();
     } catch (error) {

@@ -10,8 +10,8 @@ import { all, breath, chunks, marks, run } from './sql.ts';
 
 const BATCH = 500;
 const PAGE = 1000;
-/** Deletions that come close together go together. */
-const PAUSE_MS = 20;
+/** Deletions that come close together go together: each removal costs two syncs of the disk. */
+const PAUSE_MS = 250;
 /** A reader that never began to read holds nothing for longer. */
 const UNREAD_MS = 60_000;
 const TIME_DIGITS = 12;
@@ -46,6 +46,8 @@ export class Garbage {
   readonly #log: Log;
   readonly #stop = new AbortController();
   readonly #holds = new Set<Hold>();
+  /** Ends the pause before a removal. */
+  #hurry: (() => void) | undefined;
   #running: Promise<void> | undefined;
   #again = false;
   /** Something waits for its reader. */
@@ -93,7 +95,7 @@ export class Garbage {
   async #run(): Promise<void> {
     try {
       // Not the clock of the cloud: this only lets several go together.
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await this.#pause();
       while (this.#again && !this.#stop.signal.aborted) {
         this.#again = false;
         await this.#collect();
@@ -103,6 +105,16 @@ export class Garbage {
     } finally {
       this.#running = undefined;
     }
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, PAUSE_MS);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** Removes all that may go now. Rejects when the store does. */
@@ -127,7 +139,10 @@ export class Garbage {
 
   /** Resolves when nothing is being removed. */
   async idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    while (this.#running !== undefined) {
+      this.#hurry?.();
+      await this.#running;
+    }
   }
 
   /** Another row names the blob from now on: a sweep that reads the tables just now may see neither. */
