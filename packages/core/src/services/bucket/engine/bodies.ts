@@ -307,8 +307,7 @@ class Feed implements AsyncIterableIterator<Uint8Array> {
 }
 
 function check(digests: Digests, { md5, sha256, checksum }: Expected): void {
-  const wrong = (digest: string): ObjectError =>
-    new ObjectError('bad_digest', `The bytes that came do not have the ${digest} that came with them`, { digest });
+  const wrong = (digest: string): ObjectError => new ObjectError('bad_digest', `The bytes that came do not have the ${digest} that came with them`, { digest });
   // In small letters what is of the request; what is kept with the object is called as clients call it.
   if (sha256 !== undefined && digests.sha256 !== sha256) throw wrong('sha256');
   if (md5 !== undefined && Buffer.from(digests.md5, 'hex').toString('base64') !== md5) throw wrong('md5');
