@@ -14,7 +14,7 @@ export interface Target {
 const ABSENT = new Set(['no_such_key', 'no_such_version', 'delete_marker']);
 
 /** The object as a decision looks at it. Undefined: there is none, or a delete marker. */
-export function factsOf({ objects }: S3Context, { bucket, key, version }: Target): NonNullable<Demand['object']> {
+function factsOf({ objects }: S3Context, { bucket, key, version }: Target): NonNullable<Demand['object']> {
   return async () => {
     try {
       const { tags, info } = await objects.tags(bucket, key, version);
@@ -31,7 +31,7 @@ export const aclOf = ({ attributes: { acl, owner } }: ObjectInfo): Acl =>
   acl ?? { owner, grants: [{ grantee: { kind: 'tenant', id: owner }, permission: 'FULL_CONTROL' }] };
 
 /** `s3:GetObject` of the newest version, `s3:GetObjectVersion` of one that is named; likewise for what ends so: Tagging, Acl, Attributes. */
-export const versioned = (action: string, version: string | undefined): string =>
+const versioned = (action: string, version: string | undefined): string =>
   version === undefined ? action : action.replace(/^(s3:\w+Object)(|Tagging|Acl|Attributes)$/, '$1Version$2');
 
 /** Something is done with an object that is there. */
@@ -44,7 +44,7 @@ export const demandOf = (context: S3Context, action: string, target: Target, mor
 });
 
 /** `versionId` of the query. An empty one is none. */
-export const versionIn = ({ query }: Pick<S3Request, 'query'>): string | undefined => query.get('versionId') || undefined;
+const versionIn = ({ query }: Pick<S3Request, 'query'>): string | undefined => query.get('versionId') || undefined;
 
 /** The object that a request names. */
 export async function targetOf(request: S3Request, context: S3Context): Promise<Target> {

@@ -41,7 +41,7 @@ export const customerKeyOf = (headers: Headers): CustomerKey | undefined => cust
 export const sourceKeyOf = (headers: Headers): CustomerKey | undefined => customerKey(headers, COPY_CUSTOMER);
 
 /** A key by its name or id, however it is written: `arn:aws:kms:…:key/<id>` and `alias/<name>` too. */
-export const kmsKeyOf = (text: string): string => text.replace(/^arn:aws:kms:[^:]*:[^:]*:/, '').replace(/^(key|alias)\//, '');
+const kmsKeyOf = (text: string): string => text.replace(/^arn:aws:kms:[^:]*:[^:]*:/, '').replace(/^(key|alias)\//, '');
 
 /** How an object that is written is encrypted. With a client's key the bucket's default does not count. */
 export function encryptionOf(

@@ -8,6 +8,7 @@ import { customerKeyOf, encryptionOf } from './object-encryption.ts';
 import { abortHeaders, expirationHeader } from './object-expiry.ts';
 import { conditionsOf, contentEncodingOf, contentOf, deleteConditionsOf, headersOf, lockOf, metadataOf, redirectOf, storageClassOf } from './object-headers.ts';
 import { afterOf, limitOf, tokenOf, writtenOf } from './object-lists.ts';
+import { headersOfForm, redirectOf as leadOn } from './object-post.ts';
 import { copyRangeOf, partNumberOf, rangeOf } from './object-range.ts';
 import { retentionOf } from './object-settings.ts';
 import { copySourceOf } from './object-source.ts';
@@ -268,6 +269,27 @@ describe('documents', () => {
   it('reads names of attributes', () => {
     expect([...attributeNamesOf('ETag, ObjectSize')]).toEqual(['ETag', 'ObjectSize']);
     for (const bad of [undefined, '', 'Owner']) expect(refused(() => attributeNamesOf(bad))).toBe('InvalidArgument x-amz-object-attributes');
+  });
+});
+
+describe('forms', () => {
+  it('says in fields what headers say elsewhere', () => {
+    const fields = new Map([
+      ['key', 'k'],
+      ['acl', 'private'],
+      ['content-type', 'text/plain'],
+      ['x-amz-meta-a', '1'],
+      ['policy', 'p'],
+    ]);
+    expect(headersOfForm(fields)).toEqual({ 'x-amz-acl': 'private', 'content-type': 'text/plain', 'x-amz-meta-a': '1' });
+  });
+  it.each([
+    ['http://a/b', 'http://a/b?bucket=b&key=k%2F1&etag=%22e%22'],
+    ['https://a/b?c=d#e', 'https://a/b?c=d&bucket=b&key=k%2F1&etag=%22e%22#e'],
+    ['javascript:alert(1)', undefined],
+    ['/relative', undefined],
+  ])('leads on to %s', (page, location) => {
+    expect(leadOn(new Map([['success_action_redirect', page]]), { bucket: 'b', key: 'k/1', etag: 'e' })).toBe(location);
   });
 });
 

@@ -38,7 +38,7 @@ export const invalid = (name: string, value: string, message: string): S3Error =
 
 const MOST_METADATA_BYTES = 2048;
 const META = 'x-amz-meta-';
-export const DEFAULT_CONTENT_TYPE = 'binary/octet-stream';
+const DEFAULT_CONTENT_TYPE = 'binary/octet-stream';
 
 /** `Content-Encoding` without `aws-chunked`, which is of the transfer. */
 export function contentEncodingOf(value: string): string | undefined {
@@ -100,7 +100,7 @@ export function redirectOf(headers: Headers): string | undefined {
 
 // ---- object lock
 
-export function modeOf(value: string): NonNullable<ObjectLock['mode']> {
+function modeOf(value: string): NonNullable<ObjectLock['mode']> {
   if (value === 'GOVERNANCE' || value === 'COMPLIANCE') return value;
   throw invalid('x-amz-object-lock-mode', value, 'Unknown wormMode directive.');
 }
