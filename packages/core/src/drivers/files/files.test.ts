@@ -1,7 +1,7 @@
 // The files driver under the conformance suite, and what only it can show: what lies on the disk, and a disk that is full.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -10,6 +10,7 @@ import { FilesObjectStore, SMALL_BYTES } from './index.ts';
 
 const MIB = 1024 * 1024;
 const never = new AbortController().signal;
+const run = (program: string, ...args: string[]) => execFileSync(program, args, { stdio: 'pipe' });
 const whole = async (store: FilesObjectStore, id: string) => Buffer.concat(await Array.fromAsync(store.get(id, { start: 0, end: undefined }, never)));
 const put = async (store: FilesObjectStore, bytes: Buffer): Promise<string> => {
   const id = newId();
@@ -109,7 +110,7 @@ describe('what lies on the disk', () => {
     const other = new FilesObjectStore({ directory: nowhere });
     await expect(other.ping()).rejects.toMatchObject({ name: 'DriverError' });
     expect((await other.report()).checks).toMatchObject([{ ok: false }]);
-    execFileSync('mkdir', ['-p', join(root, 'not')]);
+    mkdirSync(join(root, 'not'));
     await other.ping();
     await other.close();
     await expect(put(other, randomBytes(5))).rejects.toMatchObject({ code: 'unavailable' });
@@ -123,7 +124,7 @@ describe('a disk that is full', () => {
   beforeAll(() => {
     const path = mkdtempSync(join(tmpdir(), 'cloud-full-'));
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m', 'cloud-full', path], { stdio: 'pipe' });
+      run('mount', '-t', 'tmpfs', '-o', 'size=48m', 'cloud-full', path);
       mount = path;
       store = new FilesObjectStore({ directory: join(path, 'objects') });
     } catch (error) {
@@ -134,7 +135,7 @@ describe('a disk that is full', () => {
   afterAll(async () => {
     if (mount === undefined) return;
     await store.close();
-    execFileSync('umount', [mount]);
+    run('umount', mount);
     rmSync(mount, { recursive: true });
   });
 

@@ -15,7 +15,7 @@ const SILENCE_MS = 60_000;
 const CONTINUE_MS = 1000;
 const MOST_CONNECTIONS = 64;
 
-export interface Streamed {
+interface Streamed {
   bytes: AsyncIterable<Uint8Array>;
   length: number;
 }
@@ -144,7 +144,7 @@ export class S3Client {
 }
 
 /** The connection did not hold: refused, reset, silent. */
-export class Broken extends DriverError {
+class Broken extends DriverError {
   constructor(doing: string, cause: Error) {
     super('unavailable', `${doing}: the object store cannot be reached: ${cause.message}`, { cause });
   }
