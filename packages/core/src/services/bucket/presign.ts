@@ -19,7 +19,7 @@ export interface Presigning {
 
 const hmac = (key: string | Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
 /** As the signature wants it: everything but letters, digits and `-._~`. */
-export const encoded = (text: string): string => encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+const encoded = (text: string): string => encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
 
 export function presigned({ endpoint, region, accessKeyId, secret, method, path: [bucket, key], query, now, seconds }: Presigning): string {
   const { host } = new URL(endpoint);

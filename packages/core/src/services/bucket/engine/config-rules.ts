@@ -89,7 +89,7 @@ const lifecycleRule = z
     'delete markers have no tags, so a rule that removes them cannot look at tags',
   );
 
-export const EVENT =
+const EVENT =
   /^s3:(?:TestEvent|(?:ObjectCreated|ObjectRemoved|ObjectTagging|LifecycleExpiration|ObjectAcl|ObjectRestore|Replication|ObjectAnnotation):(?:\*|[A-Za-z]+))$/;
 const notificationTarget = z
   .strictObject({
