@@ -50,6 +50,8 @@ export async function createUpload(
   checkKey(key);
   const { attributes, checksum, customerKey, actor } = options;
   if (checksum !== undefined) checkChecksumType(checksum);
+  // A key that is not there is told now, and not with the first part.
+  await ground.kms.wrapperOf(bucket, attributes, actor);
   return ground.change(bucket, actor, async (change) => {
     lockFor(change.bucket, attributes.lock, change.now);
     const kept: KeptUpload = {
