@@ -134,9 +134,12 @@ describe('a disk that is full', () => {
   });
   afterAll(async () => {
     if (mount === undefined) return;
-    await store.close();
-    run('umount', mount);
-    rmSync(mount, { recursive: true });
+    try {
+      await store.close();
+    } finally {
+      run('umount', '--lazy', mount);
+      rmSync(mount, { recursive: true });
+    }
   });
 
   test.for([
