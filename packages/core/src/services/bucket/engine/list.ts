@@ -2,7 +2,7 @@
 // so that a page costs what it shows, however many keys there are.
 import type { Ground } from './ground.ts';
 import { after, compareKeys } from './names.ts';
-import { infoOf, UPLOAD_COLUMNS, type UploadRow, uploadOf, VERSION_COLUMNS, type VersionRow } from './rows.ts';
+import { infoOf, LISTED_COLUMNS, UPLOAD_COLUMNS, type UploadRow, uploadOf, VERSION_COLUMNS, type VersionRow } from './rows.ts';
 import { all } from './sql.ts';
 import type { Bucket, ListOptions, ObjectPage, UploadPage, VersionPage } from './types.ts';
 import { versionOf } from './versions.ts';
@@ -95,7 +95,7 @@ const scanLive =
     const { key, inclusive } = placeOf(from);
     return all<VersionRow>(
       ground.db,
-      `select ${VERSION_COLUMNS} from object_version where ${LIVE} and key ${inclusive ? '>=' : '>'} ? ${before === undefined ? '' : 'and key < ?'}
+      `select ${LISTED_COLUMNS} from object_version where ${LIVE} and key ${inclusive ? '>=' : '>'} ? ${before === undefined ? '' : 'and key < ?'}
         order by key limit ?`,
       bucket.id,
       key,
@@ -124,7 +124,7 @@ const scanFolders =
           select n + 1, (select key from object_version where ${LIVE} and key >= case ${found} when 0 then cast(cast(k as blob) || x'00' as text)
               else cast(substr(cast(k as blob), 1, ? + ${found}) || cast(? as blob) as text) end ${bound} order by key limit 1)
             from step where k is not null limit ?)
-        select ${VERSION_COLUMNS} from step cross join object_version on key = k where ${LIVE} order by n`,
+        select ${LISTED_COLUMNS} from step cross join object_version on key = k where ${LIVE} order by n`,
       bucket.id,
       key,
       ...bounds,

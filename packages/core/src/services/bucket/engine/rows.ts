@@ -10,6 +10,8 @@ export type PartRow = ObjectPartTable;
 
 export const VERSION_COLUMNS =
   'key, seq, version, latest, marker, size, etag, modified_at, attributes, tags, acl, lock_mode, lock_until, legal_hold, body, parts_of, parts';
+/** Of lists, which show nothing of where the bytes are. */
+export const LISTED_COLUMNS = VERSION_COLUMNS.replace(' body,', ' null as body,');
 export const UPLOAD_COLUMNS = 'id, bucket_id, key, started_at, attributes, completed';
 export const PART_COLUMNS = 'owner, number, size, etag, modified_at, checksum, body';
 
@@ -37,8 +39,12 @@ export function lockOf(row: Pick<VersionRow, 'lock_mode' | 'lock_until' | 'legal
 }
 
 export function infoOf(bucketId: string, row: VersionRow): ObjectInfo {
+  // Once for each row of every list: one copy, and nothing is spread.
   const { checksum, customerKeyMd5, ...attributes } = JSON.parse(row.attributes) as Kept;
+  if (row.tags !== null) attributes.tags = JSON.parse(row.tags) as Record<string, string>;
+  if (row.acl !== null) attributes.acl = JSON.parse(row.acl) as Acl;
   const lock = lockOf(row);
+  if (lock !== undefined) attributes.lock = lock;
   return {
     bucketId,
     key: row.key,
@@ -48,12 +54,7 @@ export function infoOf(bucketId: string, row: VersionRow): ObjectInfo {
     size: row.size,
     etag: row.etag,
     modifiedAt: row.modified_at,
-    attributes: {
-      ...attributes,
-      ...(row.tags === null ? {} : { tags: JSON.parse(row.tags) as Record<string, string> }),
-      ...(row.acl === null ? {} : { acl: JSON.parse(row.acl) as Acl }),
-      ...(lock === undefined ? {} : { lock }),
-    },
+    attributes,
     checksum,
     parts: row.parts ?? undefined,
     customerKeyMd5,

@@ -66,16 +66,18 @@ async function ownersOf({ service }: S3Context, ids: Iterable<string>): Promise<
   return (id) => owners.get(id) ?? [];
 }
 
-const contents = (objects: readonly ObjectInfo[], written: Written, owners: Owners | undefined): Element =>
-  list('Contents', objects, (info) => [
-    element('Key', written(info.key)),
-    element('LastModified', xmlDate(info.modifiedAt)),
-    element('ETag', quoted(info.etag)),
-    ...checksumKind(info),
-    element('Size', info.size),
-    owners === undefined ? undefined : element('Owner', owners(info.attributes.owner)),
-    element('StorageClass', storageClassOf(info)),
-  ]);
+/** A thousand in each full page, so what only we could have written is not looked through for what has to be escaped. */
+const contents = (objects: readonly ObjectInfo[], written: Written, owners: Owners | undefined): Element => {
+  let xml = '';
+  for (const info of objects) {
+    const { checksum, attributes } = info;
+    const kind =
+      checksum === undefined ? '' : `<ChecksumAlgorithm>${checksum.algorithm}</ChecksumAlgorithm><ChecksumType>${TYPES[checksum.type]}</ChecksumType>`;
+    const owner = owners === undefined ? '' : element('Owner', owners(attributes.owner)).xml;
+    xml += `<Contents>${element('Key', written(info.key)).xml}<LastModified>${xmlDate(info.modifiedAt)}</LastModified><ETag>&quot;${info.etag}&quot;</ETag>${kind}<Size>${info.size}</Size>${owner}${element('StorageClass', storageClassOf(info)).xml}</Contents>`;
+  }
+  return { xml };
+};
 
 const checksumKind = ({ checksum }: Pick<ObjectInfo, 'checksum'>): Element[] =>
   checksum === undefined ? [] : [element('ChecksumAlgorithm', checksum.algorithm), element('ChecksumType', TYPES[checksum.type])];

@@ -11,8 +11,18 @@ export function isoTime(value: string): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
-/** As documents of S3 say when an object was written: whole seconds, so that it is what its headers say. */
-export const xmlDate = (time: number): string => `${new Date(time).toISOString().slice(0, 19)}.000Z`;
+let lastMinute = -1;
+let lastText = '';
+/** As documents of S3 say when an object was written: whole seconds, so that it is what its headers say. Objects of one minute stand together in most lists. */
+export function xmlDate(time: number): string {
+  const minute = Math.floor(time / 60_000);
+  if (minute !== lastMinute) {
+    lastText = new Date(minute * 60_000).toISOString().slice(0, 17);
+    lastMinute = minute;
+  }
+  const second = Math.floor((time - minute * 60_000) / 1000);
+  return `${lastText}${second < 10 ? '0' : ''}${second}.000Z`;
+}
 
 /** In the quotes that HTTP wants. */
 export const quoted = (etag: string): string => `"${etag}"`;
