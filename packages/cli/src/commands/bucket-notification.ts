@@ -2,9 +2,10 @@
 import { EXIT, out, usage } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { amount } from '../objects/work.ts';
+import { printOne } from '../print/index.ts';
 import { printable } from '../print/printable.ts';
 import { Remote } from '../remote.ts';
-import { runOperation } from '../run.ts';
+import { runOperation, viewOf } from '../run.ts';
 import { settingsOf } from '../settings.ts';
 import type { OperationSpec } from '../table.ts';
 import { flag, isSet, type Words } from '../words.ts';
@@ -25,9 +26,14 @@ export async function run(words: Words): Promise<number> {
   const rules = whole ? undefined : JSON.stringify(isSet(words, 'none') ? [] : [ruleOf(words)]);
   const ruled: Words = rules === undefined ? words : { ...words, flags: new Map([...words.flags, ['rules', [rules]]]) };
   const settings = settingsOf(words);
-  if (isSet(words, 'dry-run') || settings.output !== 'table') return runOperation(ruled);
+  if (isSet(words, 'dry-run')) return runOperation(ruled);
   const { targets, input } = await inputOf(ruled);
-  await new Remote(settings).call(words.command.operation as OperationSpec, { target: targets[0], input });
+  const operation = words.command.operation as OperationSpec;
+  const { value } = await new Remote(settings).call(operation, { target: targets[0], input });
+  if (settings.output !== 'table') {
+    await printOne(viewOf(operation), value, settings.output);
+    return EXIT.done;
+  }
   const count = Array.isArray(input['rules']) ? input['rules'].length : 0;
   if (!settings.quiet) out(`bucket ${printable(targets[0] ?? '')} ${count === 0 ? 'sends no events any more' : `sends events by ${amount(count, 'rule')}`}\n`);
   return EXIT.done;

@@ -13,7 +13,7 @@ import { Remote } from '../remote.ts';
 import { runOperation } from '../run.ts';
 import { settingsOf } from '../settings.ts';
 import type { OperationSpec } from '../table.ts';
-import { flag, isSet, type Words } from '../words.ts';
+import { isSet, type Words } from '../words.ts';
 
 export async function run(words: Words): Promise<number> {
   const action = words.command.id.slice('object '.length) as 'copy' | 'move' | 'delete';
@@ -33,11 +33,11 @@ async function one(words: Words, action: keyof typeof PAST, from: string, to: st
   const name = textOf(oneFrom(from));
   const target = action === 'delete' ? undefined : targetOf(action, from, to);
   const given: Words = target === undefined ? words : { ...words, positionals: [from, target] };
-  if (isSet(words, 'dry-run') || flag(words, 'output') !== undefined) return runOperation(given);
-  if (action === 'delete' && !isSet(words, 'yes') && someoneIsThere()) await confirm(`Delete object ${printable(name)}?`);
-  const { targets, input } = await inputOf(given);
+  if (isSet(words, 'dry-run')) return runOperation(given);
   const remote = new Remote(settingsOf(words));
   if (remote.settings.output !== 'table') return runOperation(given);
+  if (action === 'delete' && !isSet(words, 'yes') && someoneIsThere()) await confirm(`Delete object ${printable(name)}?`);
+  const { targets, input } = await inputOf(given);
   const answer = (await remote.call(words.command.operation as OperationSpec, { target: targets[0], input })).value as {
     deleteMarker?: boolean;
     version?: string;

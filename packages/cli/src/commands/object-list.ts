@@ -1,5 +1,7 @@
 // `cloud object list`: folders first, a page at a time, so that the first lines of a million come at once.
+
 import { EXIT, err, flushed, out } from '../base.ts';
+import type { Output } from '../common-flags.ts';
 import { inputOf } from '../input.ts';
 import type { Listed, Page } from '../objects/calls.ts';
 import { nameFrom } from '../objects/name.ts';
@@ -48,7 +50,7 @@ export async function run(words: Words): Promise<number> {
       }
       break;
     default:
-      await asTable(words, name, pages(), work.quiet);
+      await asTable(words, name, pages(), output, work.quiet);
   }
   return EXIT.done;
 }
@@ -77,8 +79,7 @@ async function asJson(pages: AsyncIterable<Page>, one: boolean): Promise<void> {
   await written(structuredText(`${any ? '\n  ' : ''}],\n${JSON.stringify(rest, undefined, 2).slice(2)}\n`));
 }
 
-async function asTable(words: Words, name: { bucket: string; key: string }, pages: AsyncIterable<Page>, quiet: boolean): Promise<void> {
-  const output = flag(words, 'output') === 'wide' ? 'wide' : 'table';
+async function asTable(words: Words, name: { bucket: string; key: string }, pages: AsyncIterable<Page>, output: Output, quiet: boolean): Promise<void> {
   const group = loadGroup('object');
   // Sizes are for eyes on a terminal and for programs elsewhere.
   const exact = (column: Column): Column => (column.format === 'bytes' && process.stdout.isTTY !== true ? { ...column, format: 'text' } : column);

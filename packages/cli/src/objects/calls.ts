@@ -30,7 +30,7 @@ export interface Page {
   folders: string[];
   cursor?: string;
 }
-export interface Upload {
+interface Upload {
   upload: string;
   key: string;
   startedAt: string;

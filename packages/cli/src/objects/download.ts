@@ -21,7 +21,10 @@ export async function downloadFile(name: ObjectName, view: ObjectView, path: str
   const beside = join(dirname(path), partName(basename(path), view.etag));
   const parts = await PartFile.open(beside, view, fetching);
   try {
-    fetching.count(parts.ranges.reduce((sum, range) => sum + (parts.has(range) ? range.size : 0), 0));
+    fetching.count(
+      parts.ranges.reduce((sum, range) => sum + (parts.has(range) ? range.size : 0), 0),
+      true,
+    );
     await together(
       parts.ranges.filter((range) => !parts.has(range)),
       fetching.parallel,

@@ -6,8 +6,8 @@ import { type About, isThere, type Objects, type ObjectView, type Part } from '.
 import { type ObjectName, textOf } from './name.ts';
 import { etagOfParts, inParts, MD5, md5Of, partSizeFor, piecesOf, type Range, rangesOf, together } from './parts.ts';
 
-/** Hears of bytes that went over, or that need not. */
-export type Count = (bytes: number) => void;
+/** Hears of bytes that went over, or that were there before. */
+export type Count = (bytes: number, before?: true) => void;
 
 export interface Sending {
   objects: Objects;
@@ -23,7 +23,7 @@ export interface Sending {
 }
 
 /** Metadata of an object that tells when its file was changed: seconds, as rclone writes and reads them. */
-export const MTIME = 'mtime';
+const MTIME = 'mtime';
 export const mtimeText = (milliseconds: number): string => (Math.floor(milliseconds) / 1000).toString();
 /** Milliseconds; undefined where it says nothing, or nothing that is a time. */
 export function mtimeFrom(metadata: Readonly<Record<string, string>>): number | undefined {
@@ -131,7 +131,10 @@ async function uploadInParts(
   const upload = found?.upload ?? (await objects.uploadStart(name, about)).upload;
   const etags = found?.etags ?? new Map<number, string>();
   const ranges = rangesOf(size, found?.partSize ?? partSizeFor(size, sending.partSize));
-  count(ranges.reduce((sum, range) => sum + (etags.has(range.number) ? range.size : 0), 0));
+  count(
+    ranges.reduce((sum, range) => sum + (etags.has(range.number) ? range.size : 0), 0),
+    true,
+  );
   try {
     await together(
       ranges.filter(({ number }) => !etags.has(number)),

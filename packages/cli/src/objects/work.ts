@@ -56,22 +56,15 @@ export class Meter {
     this.#total = total;
   }
 
-  readonly count = (amount: number): void => {
+  readonly count = (amount: number, before?: true): void => {
     this.#sent += amount;
+    if (before) this.#before += amount;
     this.#draw();
   };
   readonly expect = (amount: number): void => {
     this.#total = (this.#total ?? 0) + amount;
     this.#draw();
   };
-  readonly found = (amount: number): void => {
-    this.#before += amount;
-    this.count(amount);
-  };
-
-  get bytes(): number {
-    return this.#sent;
-  }
 
   #draw(): void {
     if (!this.#show) return;
@@ -104,7 +97,8 @@ const leftText = (seconds: number): string =>
   seconds < 60 ? `${Math.ceil(seconds)} s` : seconds < 3600 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 
 /** Objects, and bytes, as a sentence counts them. */
-export const amount = (count: number, noun: string): string => `${count} ${count === 1 ? noun : noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`}`;
+export const amount = (count: number, noun: string): string =>
+  `${count} ${count === 1 ? noun : /[^aeiou]y$/.test(noun) ? `${noun.slice(0, -1)}ies` : `${noun}s`}`;
 
 /** Many, each of which may fail: the others are done all the same, the first failure decides the exit code. */
 export class Tally {
@@ -162,7 +156,7 @@ export class Tally {
 }
 
 /** What the system said of a file here. */
-export function localFault(what: string, error: unknown): Fault | undefined {
+function localFault(what: string, error: unknown): Fault | undefined {
   const { code, message } = error as NodeJS.ErrnoException;
   if (!(error instanceof Error) || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return undefined;
   const said = LOCAL[code];
