@@ -146,7 +146,7 @@ test.skipIf(!isRoot)('a full disk is a clear error; reads go on, and writes when
         });
       }
       expect(errors.length).toBeGreaterThan(0);
-      expect([...new Set(errors.map((error) => error.split(':')[0]))], errors[0]).toEqual(['unavailable']);
+      expect([...new Set(errors.map((error) => error.split(':')[0]))], errors[0]).toEqual(['insufficient_storage']);
       expect(errors.at(-1)).toMatch(/full|no space/i);
       const said = await cloud.cloud('vpc', 'create', 'full');
       expect(said).toMatchObject({ code: 8, stdout: '', stderr: expect.stringMatching(/full|no space/i) });

@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { memoryDrivers } from '../../../drivers/memory/index.ts';
+import { type MemoryDriverSet, memoryDrivers } from '../../../drivers/memory/index.ts';
+import type { MemoryObjectStore } from '../../../drivers/memory/object-store.ts';
+import { DriverError } from '../../../kernel/errors.ts';
 import { actor, attributes, bytes, type EngineBench, engineBench, signal } from './engine.testbench.ts';
 import type { Bucket } from './types.ts';
 
@@ -19,6 +21,39 @@ interface Told {
 }
 
 const contentOf = (word: string): Buffer => Buffer.from(`${word} `.repeat(Math.ceil((SIZES[word.length % SIZES.length] as number) / (word.length + 1))));
+
+/** The drivers as one life has them: after its end nothing that it began reaches the object store any more. */
+function lifeOf(drivers: MemoryDriverSet): { drivers: MemoryDriverSet; end(): void } {
+  let dead = false;
+  const check = (): void => {
+    if (dead) throw new DriverError('unavailable', 'this life is over');
+  };
+  async function* whileAlive(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of pieces) {
+      check();
+      yield piece;
+    }
+    check();
+  }
+  const store = drivers.drivers['object-store'];
+  const mortal = new Proxy(store, {
+    get: (_, name: keyof MemoryObjectStore) => {
+      const member = store[name];
+      if (typeof member !== 'function') return member;
+      return (...args: unknown[]) => {
+        check();
+        if (name === 'put') args[1] = whileAlive(args[1] as AsyncIterable<Uint8Array>);
+        return (member as (...given: unknown[]) => unknown).apply(store, args);
+      };
+    },
+  });
+  return {
+    drivers: { ...drivers, drivers: { ...drivers.drivers, 'object-store': mortal } },
+    end: () => {
+      dead = true;
+    },
+  };
+}
 
 /** One writer has a key to itself, so that what it was told is what has to be there. */
 async function write({ engine }: EngineBench, bucket: Bucket, key: string, told: Told, over: () => boolean): Promise<void> {
@@ -50,7 +85,8 @@ test.each(['off', 'enabled'])(
     const told: Told = { sure: new Map(), asked: new Map() };
     try {
       for (let turn = 0; turn < TURNS; turn++) {
-        const desk = await engineBench({ dataDir, drivers });
+        const life = lifeOf(drivers);
+        const desk = await engineBench({ dataDir, drivers: life.drivers });
         const bucket = (await desk.engine.find('photos')) ?? (await desk.bucket('photos', { versioning }));
         desk.engine.startSweep();
         for (let number = 0; number < KEYS; number++) {
@@ -85,6 +121,7 @@ test.each(['off', 'enabled'])(
         const ended = Promise.allSettled(writers);
         await new Promise((resolve) => setTimeout(resolve, 20 + 37 * turn));
         over = true;
+        life.end();
         desk.kill();
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 50))]);
       }
