@@ -1,5 +1,6 @@
 // Names of the engine: version and upload ids, what binds a blob to the row that names it, and the order of keys, which is that of their UTF-8 bytes.
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { randomPortion } from './random.ts';
 import { ObjectError } from './types.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
@@ -16,7 +17,7 @@ export function newToken(now: number): string {
   let time = '';
   for (let left = Math.max(0, Math.floor(now)); time.length < TIME_CHARACTERS; left = Math.floor(left / 32)) time = ALPHABET.charAt(left % 32) + time;
   let random = '';
-  for (const byte of randomBytes(RANDOM_CHARACTERS)) random += ALPHABET.charAt(byte & 31);
+  for (const byte of randomPortion(RANDOM_CHARACTERS)) random += ALPHABET.charAt(byte & 31);
   return time + random;
 }
 

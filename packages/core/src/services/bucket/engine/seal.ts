@@ -1,6 +1,7 @@
 // How a blob is sealed: AES-256-GCM in segments of 64 KiB under a random key of its own, so that any range can be opened without the rest. The key is wrapped by
 // the tenant's key or, with SSE-C, by one made of the customer's.
 import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomPortion } from './random.ts';
 
 /** Plain bytes of every segment but the last. */
 export const SEGMENT_BYTES = 64 * 1024;
@@ -16,7 +17,7 @@ const GCM = { authTagLength: TAG_BYTES } as const;
 export const segmentsOf = (size: number): number => Math.max(1, Math.ceil(size / SEGMENT_BYTES));
 export const sealedSize = (size: number): number => size + segmentsOf(size) * TAG_BYTES;
 
-export const newBlobKey = (): Buffer => randomBytes(KEY_BYTES);
+export const newBlobKey = (): Buffer => randomPortion(KEY_BYTES);
 
 /** Seals or opens the segments of one blob. */
 export class Sealing {
@@ -65,7 +66,7 @@ const wrapBound = (blob: string, bound: string): Buffer => Buffer.from(`${blob}\
 
 /** Base64url. */
 export function wrapKey(by: KeyObject | Buffer, key: Buffer, blob: string, bound: string): string {
-  const nonce = randomBytes(NONCE_BYTES);
+  const nonce = randomPortion(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, by, nonce, GCM);
   cipher.setAAD(wrapBound(blob, bound));
   return Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()]).toString('base64url');

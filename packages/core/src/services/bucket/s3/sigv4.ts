@@ -83,6 +83,9 @@ export class Authenticator {
   /** Derived keys, good for one day each, with the secret that they come from: it may have been exchanged. */
   readonly #derived = new Map<string, { secret: string; key: KeyObject }>();
 
+  #lastScope: { text: string; scope: Scope } | undefined;
+  #lastDate: { text: string; at: number; basic: string } | undefined;
+
   constructor({ keys, region, clock, version2 = false }: { keys: Keys; region: string; clock: Clock; version2?: boolean | undefined }) {
     this.#keys = keys;
     this.#version2 = version2;
@@ -163,8 +166,8 @@ export class Authenticator {
     if (credential === undefined || signedHeaders === undefined || signature === undefined) {
       throw malformed('the authorization header requires three components: Credential, SignedHeaders, and Signature.');
     }
-    const scope = parseScope(credential);
-    if (scope === undefined || !isScope(scope)) {
+    const scope = this.#scopeOf(credential);
+    if (scope === undefined) {
       throw malformed('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".');
     }
     if (!this.#regions.includes(scope.region)) {
@@ -172,9 +175,9 @@ export class Authenticator {
     }
     const amzDate = headers['x-amz-date'];
     const dateText = typeof amzDate === 'string' ? amzDate : headers.date;
-    const at = dateText === undefined ? undefined : (parseBasic(dateText) ?? parseHttpDate(dateText));
-    if (at === undefined) throw s3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
-    const time = formatBasic(at);
+    const date = dateText === undefined ? undefined : this.#dateOf(dateText);
+    if (date === undefined) throw s3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header');
+    const { at, basic: time } = date;
     if (!time.startsWith(scope.date))
       throw malformed(`Invalid credential date "${scope.date}". This date is not the same as X-Amz-Date: "${time.slice(0, 8)}".`);
     const now = this.#clock.now();
@@ -257,6 +260,24 @@ export class Authenticator {
     }
     const caller = callerOf(claim.accessKeyId, access, claim.presigned ? 'REST-QUERY-STRING' : 'REST-HEADER');
     return { caller, signing: { key, scope, time: claim.time, signature: given }, payload: claim.payload };
+  }
+
+  /** Undefined for what is none. Clients say the same all day. */
+  #scopeOf(credential: string): Scope | undefined {
+    if (this.#lastScope?.text === credential) return this.#lastScope.scope;
+    const scope = parseScope(credential);
+    if (scope === undefined || !isScope(scope)) return undefined;
+    this.#lastScope = { text: credential, scope };
+    return scope;
+  }
+
+  /** Many requests come in one second. */
+  #dateOf(text: string): { at: number; basic: string } | undefined {
+    if (this.#lastDate?.text === text) return this.#lastDate;
+    const at = parseBasic(text) ?? parseHttpDate(text);
+    if (at === undefined) return undefined;
+    this.#lastDate = { text, at, basic: formatBasic(at) };
+    return this.#lastDate;
   }
 
   async #accessKey(accessKeyId: string): Promise<AccessKey> {
