@@ -12,6 +12,7 @@ import { Intake, tooLarge } from './intake.ts';
 import { opened } from './opening.ts';
 import { customerMark, customerWrappingKey, newBlobKey, SEGMENT_BYTES, Sealing, sealedSize, unwrapKey, wrapKey } from './seal.ts';
 import { type CustomerKey, type Expected, ObjectError } from './types.ts';
+import { passed } from './young.ts';
 
 export interface BodyStoreOptions {
   store: ObjectStoreDriver;
@@ -299,6 +300,7 @@ class Feed implements AsyncIterableIterator<Uint8Array> {
         left = 0;
       }
     }
+    passed(bytes);
     this.#held -= bytes;
     const index = this.#index;
     this.#index += 1;

@@ -3,6 +3,7 @@ import type { ObjectStoreDriver } from '../driver.ts';
 import type { StoredBody } from './body-types.ts';
 import { SEALED_SEGMENT_BYTES, SEGMENT_BYTES, type Sealing, sealedSize, segmentsOf, TAG_BYTES } from './seal.ts';
 import { ObjectError } from './types.ts';
+import { passed } from './young.ts';
 
 /** Both ends included; of an empty run `end` is -1. Rejects with `damaged`, or with what the object store threw. */
 export async function* opened(
@@ -24,6 +25,7 @@ export async function* opened(
   let pieces: Buffer[] = [];
   let held = 0;
   for await (const chunk of store.get(body.blob, stored, signal)) {
+    passed(chunk.length);
     pieces.push(chunk);
     held += chunk.length;
     for (;;) {
@@ -56,6 +58,7 @@ async function* asTheyLie(store: ObjectStoreDriver, body: StoredBody, range: { s
   let left = range.end + 1 - range.start;
   if (left === 0) return;
   for await (const chunk of store.get(body.blob, { start: range.start, end: range.end + 1 }, signal)) {
+    passed(chunk.length);
     left -= chunk.length;
     if (left < 0) break;
     yield chunk;
