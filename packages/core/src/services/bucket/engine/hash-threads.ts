@@ -6,11 +6,11 @@ import { Worker } from 'node:worker_threads';
 /** As node:crypto calls them. */
 export type HashName = 'md5' | 'sha1' | 'sha256';
 
-const BLOCK_BYTES = 256 * 1024;
+const BLOCK_BYTES = 1024 * 1024;
 /** Of one stream, under way at a time. */
-const MOST_AHEAD = 4;
+const MOST_AHEAD = 3;
 /** Kept for the next stream. */
-const MOST_SPARE = 32;
+const MOST_SPARE = 8;
 const MOST_THREADS = 4;
 
 /** Text, because a thread needs a file or a text, and this is in a bundle at times and in sources at others; as a script or a module, as the
