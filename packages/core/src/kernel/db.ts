@@ -116,6 +116,7 @@ class Connection implements DatabaseConnection {
   readonly #statements = new Map<string, Database.Statement<unknown[]>>();
   /** Of the log; undefined when nothing need last. */
   readonly #sync: (() => Promise<void>) | undefined;
+  #inTransaction = false;
   /** Something was written that is not synced. */
   #dirty = false;
   /** After a sync that failed nobody knows what is on the disk, and syncing again would not tell. */
@@ -139,6 +140,7 @@ class Connection implements DatabaseConnection {
   async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
     if (sql === 'rollback') {
       this.#dirty = false;
+      this.#inTransaction = false;
       // SQLite rolls back by itself when the disk is full; a second rollback would hide that error behind its own.
       if (!this.#database.inTransaction) return { rows: [] };
     } else if (this.#broken !== undefined) throw this.#broken;
@@ -149,8 +151,10 @@ class Connection implements DatabaseConnection {
       const { changes, lastInsertRowid } = statement.run(parameters);
       result = { insertId: BigInt(lastInsertRowid), numAffectedRows: BigInt(changes), rows: [] };
     }
-    if (!statement.readonly) this.#dirty = true;
-    if (this.#dirty && !this.#database.inTransaction) await this.#last();
+    if (sql === 'begin') this.#inTransaction = true;
+    else if (sql === 'commit') this.#inTransaction = false;
+    else if (!statement.readonly) this.#dirty = true;
+    if (this.#dirty && !this.#inTransaction) await this.#last();
     return result;
   }
 
