@@ -6,11 +6,12 @@ import { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Cloud } from '../../packages/core/src/contracts.ts';
-import { dockerDrivers } from '../../packages/core/src/drivers/docker/index.ts';
 import { type TestRegistry, testRegistry } from '../../packages/core/src/drivers/docker/registry.testbench.ts';
 import { dockerMissing, TestInstallation } from '../../packages/core/src/drivers/docker/testbench.ts';
 import type { MemoryDriverSet } from '../../packages/core/src/drivers/memory/index.ts';
+import { loadDrivers } from '../../packages/core/src/index.ts';
 import { DEFAULT_TENANT, type Principal } from '../../packages/core/src/kernel/authorize.ts';
+import { systemClock } from '../../packages/core/src/kernel/clock.ts';
 import { silent } from '../../packages/core/src/kernel/log.ts';
 import { type Bench, bench, faultOf } from '../../packages/core/src/testing/bench.ts';
 
@@ -51,7 +52,7 @@ describe.skipIf(missing !== undefined)(`two tenants with Docker${missing === und
     registry = await testRegistry();
     dataDir = await mkdtemp(join(tmpdir(), 'thecloud-test-'));
     const { client } = installation;
-    const set = await dockerDrivers({ installation: client.installation, dataDir: client.dataDir, log: silent });
+    const set = await loadDrivers('docker', { installation: client.installation, dataDir: client.dataDir, log: silent, clock: systemClock });
     b = await bench({ drivers: set as unknown as MemoryDriverSet, dataDir });
     const other = await b.tenant('theirs');
     ours = b.as(member('usr-ours', DEFAULT_TENANT.id));
