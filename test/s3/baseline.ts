@@ -3,10 +3,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Outcome } from './suite.ts';
 
-export const BASELINE = join(import.meta.dirname, 'baseline.txt');
+const BASELINE = join(import.meta.dirname, 'baseline.txt');
+const TIMED_BASELINE = join(import.meta.dirname, 'baseline-timed.txt');
+export const baselineOf = (timed: boolean): string => (timed ? TIMED_BASELINE : BASELINE);
 export type Baseline = ReadonlyMap<string, string>;
 
-export function readBaseline(file = BASELINE): Baseline {
+export function readBaseline(file: string): Baseline {
   if (!existsSync(file)) return new Map();
   const lines = readFileSync(file, 'utf8').split('\n');
   return new Map(
@@ -15,7 +17,7 @@ export function readBaseline(file = BASELINE): Baseline {
 }
 
 /** Tests that did not run keep their lines. */
-export function writeBaseline(before: Baseline, outcomes: readonly Outcome[], file = BASELINE): void {
+export function writeBaseline(before: Baseline, outcomes: readonly Outcome[], file: string): void {
   const all = new Map([...before, ...outcomes.map(({ name, outcome }) => [name, outcome] as const)]);
   const lines = [...all].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, outcome]) => `${outcome} ${name}`);
   writeFileSync(file, `${lines.join('\n')}\n`);

@@ -9,9 +9,13 @@ const execute = promisify(execFile);
 
 /** What waits for timers, other clouds or log rotation says nothing about the protocol. */
 const UNTIMED = ['lifecycle_expiration', 'lifecycle_transition', 'cloud_transition', 'cloud_restore', 'fails_without_logging_rollover'];
+/** What waits for things to get old: with days of seconds. */
+const TIMED = 'lifecycle_expiration and not lifecycle_transition and not cloud_transition';
+export const DAY_SECONDS = 10;
 const FILES = ['s3tests/functional/test_s3.py', 's3tests/functional/test_headers.py'];
 /** Of one test. */
 const PATIENCE_SECONDS = 40;
+const TIMED_PATIENCE_SECONDS = 20 * DAY_SECONDS;
 
 export interface Account {
   accessKeyId: string;
@@ -52,7 +56,7 @@ export function configuration(endpoint: URL, accounts: Accounts): string {
   return [
     `[DEFAULT]\nhost = ${endpoint.hostname}\nport = ${endpoint.port}\nis_secure = False\nssl_verify = False\n`,
     '[fixtures]\nbucket prefix = thecloud-{random}-\niam name prefix = s3-tests-\niam path prefix = /s3-tests/\n',
-    section('s3 main', accounts.main, 'api_name = default\n'),
+    section('s3 main', accounts.main, `lc_debug_interval = ${DAY_SECONDS}\n`),
     section('s3 alt', accounts.alt),
     section('s3 tenant', accounts.tenant, `tenant = ${accounts.tenant.name}\n`),
     section('iam', accounts.iam),
@@ -67,6 +71,8 @@ export interface SuiteRun {
   /** Text of the configuration. */
   configuration: string;
   jobs: number;
+  /** Those tests, and only those, that wait until objects expire. */
+  timed?: boolean | undefined;
   /** Only tests whose names match this expression of pytest. */
   only?: string | undefined;
   /** Only these. */
@@ -75,15 +81,26 @@ export interface SuiteRun {
   say: (text: string) => void;
 }
 
-export async function runSuite({ suite, pythonPath, jobs, only, names, say, ...rest }: SuiteRun): Promise<Outcome[]> {
+export async function runSuite({ suite, pythonPath, jobs, timed = false, only, names, say, ...rest }: SuiteRun): Promise<Outcome[]> {
   const folder = mkdtempSync(join(tmpdir(), 'cloud-s3-tests-'));
   const report = join(folder, 'report.jsonl');
   const config = join(folder, 's3tests.conf');
   writeFileSync(report, '');
   writeFileSync(config, rest.configuration, { mode: 0o600 });
-  const words = ['-m', 'pytest', '-q', '--no-header', '--tb=short', '-p', 'no:cacheprovider', '-p', 'thecloud_report', `--timeout=${PATIENCE_SECONDS}`];
+  const words = [
+    '-m',
+    'pytest',
+    '-q',
+    '--no-header',
+    '--tb=short',
+    '-p',
+    'no:cacheprovider',
+    '-p',
+    'thecloud_report',
+    `--timeout=${timed ? TIMED_PATIENCE_SECONDS : PATIENCE_SECONDS}`,
+  ];
   if (jobs > 1) words.push('-n', String(jobs));
-  words.push('-m', UNTIMED.map((mark) => `not ${mark}`).join(' and '));
+  words.push('-m', timed ? TIMED : UNTIMED.map((mark) => `not ${mark}`).join(' and '));
   if (only !== undefined) words.push('-k', only);
   words.push(...(names ?? FILES));
   const env = {
