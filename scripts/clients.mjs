@@ -4,7 +4,7 @@ import { ensurePrograms } from './docker.mjs';
 import { report, Stop } from './terminal.mjs';
 
 /** Command → Debian package. */
-const programs = { aws: 'awscli', rclone: 'rclone', restic: 'restic', s3cmd: 's3cmd', curl: 'curl', 'docker-registry': 'docker-registry' };
+const programs = { aws: 'awscli', rclone: 'rclone', restic: 'restic', s3cmd: 's3cmd', curl: 'curl' };
 
 /** Installs what is missing; where that is not possible it says so, and the tests of those clients are skipped. Says whether all are there. */
 export async function ensureClients() {

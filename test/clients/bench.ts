@@ -8,34 +8,26 @@ import type { Account } from '../s3/suite.ts';
 
 const PATH = [process.env['PATH'], '/usr/local/bin', '/usr/bin', '/bin'].filter(Boolean).join(':');
 
-/** The Debian package that brings each; nobody's set-up brings those without. */
-const PACKAGES = {
-  aws: 'awscli',
-  rclone: 'rclone',
-  restic: 'restic',
-  s3cmd: 's3cmd',
-  curl: 'curl',
-  'docker-registry': 'docker-registry',
-  terraform: undefined,
-} as const;
+/** The Debian package that brings each. */
+const PACKAGES = { aws: 'awscli', rclone: 'rclone', restic: 'restic', s3cmd: 's3cmd', curl: 'curl' } as const;
 
 /** Why a client's tests cannot run; undefined when they can. Throws instead of excusing when CLOUD_REQUIRED names s3-clients. */
 export function clientMissing(...programs: (keyof typeof PACKAGES)[]): string | undefined {
-  const missing = programs.filter((program) => !PATH.split(':').some((folder) => isProgram(join(folder, program))));
+  const missing = programs.filter(
+    (program) =>
+      !PATH.split(':').some((folder) => {
+        try {
+          accessSync(join(folder, program), constants.X_OK);
+          return true;
+        } catch {
+          return false; // not in this folder
+        }
+      }),
+  );
   if (missing.length === 0) return undefined;
-  const packages = missing.map((program) => PACKAGES[program]).filter((name) => name !== undefined);
-  const reason = `no ${missing.join(', no ')} on the PATH${packages.length === 0 ? '' : `; apt-get install ${packages.join(' ')}`}`;
-  if (packages.length > 0 && (process.env['CLOUD_REQUIRED'] ?? '').split(',').includes('s3-clients')) throw new Error(`The S3 clients are required: ${reason}`);
+  const reason = `no ${missing.join(', no ')}; apt-get install ${missing.map((program) => PACKAGES[program]).join(' ')}`;
+  if ((process.env['CLOUD_REQUIRED'] ?? '').split(',').includes('s3-clients')) throw new Error(`The S3 clients are required: ${reason}`);
   return reason;
-}
-
-function isProgram(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false; // not in this folder
-  }
 }
 
 export interface Result {
