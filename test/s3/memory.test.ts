@@ -18,7 +18,13 @@ let daemon: S3Daemon;
 let s3: S3;
 beforeAll(async () => {
   daemon = await S3Daemon.start();
-  s3 = new S3({ endpoint: daemon.endpoint.origin, region: 'us-east-1', forcePathStyle: true, credentials: await daemon.account('large') });
+  s3 = new S3({
+    endpoint: daemon.endpoint.origin,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    credentials: await daemon.account('large'),
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+  });
   await s3.createBucket({ Bucket });
 });
 afterAll(async () => {
