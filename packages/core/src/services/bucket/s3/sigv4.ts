@@ -9,6 +9,7 @@ import type { Clock } from '../../../kernel/clock.ts';
 import { formatBasic, isoDate, parseBasic, parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
 import { ANONYMOUS, type Target } from './request.ts';
+import { repeatedHeaders, textOf, tidy } from './signed-headers.ts';
 import { type Claim2, headerClaim2, queryClaim2, signature2 } from './sigv2.ts';
 import type { Caller, S3Error } from './types.ts';
 import { canonicalPath, canonicalQuery } from './uri.ts';
@@ -394,29 +395,6 @@ function countOf(headers: IncomingHttpHeaders): number {
   for (const _name in headers) count++;
   return count;
 }
-const textOf = (value: string | string[] | undefined): string => (typeof value === 'string' ? value : (value ?? []).join(','));
-// Not \s: the bytes 85 and A0 are no spaces here.
-const tidy = (value: string, collapse: boolean): string =>
-  (collapse && (value.includes('  ') || value.includes('\t')) ? value.replace(/[ \t]+/g, ' ') : value).trim();
-
-/** Headers that came more than once: node:http joins or drops them in its own way, and they were signed one by one. */
-function repeatedHeaders(rawHeaders: readonly string[]): Map<string, string[]> | undefined {
-  const seen = new Set<string>();
-  let repeated: Map<string, string[]> | undefined;
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = (rawHeaders[index] as string).toLowerCase();
-    if (seen.has(name)) {
-      repeated ??= new Map();
-      repeated.set(name, []);
-    }
-    seen.add(name);
-  }
-  if (repeated !== undefined) {
-    for (let index = 0; index < rawHeaders.length; index += 2) repeated.get((rawHeaders[index] as string).toLowerCase())?.push(rawHeaders[index + 1] as string);
-  }
-  return repeated;
-}
-
 /**
  * The same request as other clients write it for signing: with the path encoded as the documentation says although it was sent otherwise, with runs of spaces
  * in headers left, and with headers signed as UTF-8 that were sent as Latin-1 (AWS's own client for JavaScript). Each stands for exactly what was sent.
