@@ -122,7 +122,12 @@ export async function engineBench(options: BenchOptions & { engine?: EngineOptio
     async blobs() {
       await new Promise((resolve) => setTimeout(resolve, 40));
       await engine.settled();
-      return (await made.drivers.drivers['object-store'].list(undefined, 1000)).map(({ id }) => id);
+      const ids: string[] = [];
+      for (let last: string | undefined; ; last = ids.at(-1)) {
+        const page = await made.drivers.drivers['object-store'].list(last, 1000);
+        if (page.length === 0) return ids;
+        ids.push(...page.map(({ id }) => id));
+      }
     },
     rows: (text, ...values) => all(made.db, text, ...values),
     kill: () => made.kill(),
