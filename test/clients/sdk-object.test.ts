@@ -226,6 +226,21 @@ test('presigned addresses: GET, PUT, HEAD, DELETE, and not beyond their time', a
   expect([late.status, await late.text()]).toEqual([403, expect.stringContaining('Request has expired')]);
 });
 
+test('a presigned address that names a checksum takes no other bytes', async () => {
+  const Key = 'bound';
+  const right = { ChecksumSHA256: createHash('sha256').update('these bytes').digest('base64') };
+  const put = async (input: object, body: string): Promise<string> => {
+    const answer = await fetch(await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key, ...input }), { expiresIn: 60 }), { method: 'PUT', body });
+    return `${answer.status} ${/<Code>(\w+)/.exec(await answer.text())?.[1] ?? ''}`.trim();
+  };
+  expect(await put(right, 'other bytes')).toBe('400 BadDigest');
+  expect(await put(right, 'these bytes')).toBe('200');
+  expect((await s3.headObject({ Bucket, Key, ChecksumMode: 'ENABLED' })).ChecksumSHA256).toBe(right.ChecksumSHA256);
+  expect(await put({ ChecksumSHA256: 'not base64' }, 'these bytes')).toBe('400 BadDigest');
+  // By itself the SDK names the checksum of a body that is not there yet.
+  expect(await put({ ChecksumAlgorithm: 'SHA1' }, 'any bytes')).toBe('200');
+});
+
 test('buckets by the name of the host', async () => {
   // Every name under localhost is this machine, whatever its resolver says.
   const agent = new Agent({

@@ -4,6 +4,8 @@ import { type Crc, newCrc } from './crc.ts';
 import { type HashJob, type HashName, hashJob } from './hash-threads.ts';
 import type { ChecksumAlgorithm } from './types.ts';
 
+export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'];
+
 /** What a run of bytes is told by. */
 export interface Digests {
   /** Lower-case hex. */

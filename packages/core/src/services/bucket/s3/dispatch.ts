@@ -7,6 +7,7 @@ import { RequestBody } from './body.ts';
 import { answerPreflight, corsHeaders, crossOrigin, matchCors, preflight } from './cors.ts';
 import { errorXml, s3Error, toS3Error, type Where } from './errors.ts';
 import { Inflow, type Patience } from './inflow.ts';
+import { headersOf } from './object-headers.ts';
 import { type Exchange, type ReplyLimits, send, Truncated } from './reply.ts';
 import { DOMAINS, headerText, IncomingRequest, parseTarget, type Target } from './request.ts';
 import { Authenticator, type Keys } from './sigv4.ts';
@@ -121,7 +122,7 @@ export class Dispatcher {
     const authentication = await this.#authenticator.authenticate({ method, target, headers: message.headers, rawHeaders: message.rawHeaders });
     const headers = textHeaders(message.headers);
     const body = new RequestBody(exchange.inflow, {
-      headers,
+      headers: headersOf({ headers, query: target.query, caller: authentication.caller }),
       authentication,
       checksumOfBody: !(method === 'POST' && target.query.has('uploadId')),
     });

@@ -8,7 +8,7 @@ import { type Element, element } from './xml.ts';
 
 type HeaderValues = Record<string, string | undefined>;
 
-export const ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'];
+export { CHECKSUM_ALGORITHMS as ALGORITHMS } from '../engine/checksums.ts';
 export const TYPES: Readonly<Record<ChecksumType, string>> = { full: 'FULL_OBJECT', composite: 'COMPOSITE' };
 export const checksumHeader = (algorithm: ChecksumAlgorithm): string => `x-amz-checksum-${algorithm.toLowerCase()}`;
 

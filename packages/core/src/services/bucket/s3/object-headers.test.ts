@@ -163,6 +163,19 @@ describe('headers of an object', () => {
     expect(headersOf({ headers, query, caller: caller('REST-QUERY-STRING') })).toEqual({ 'x-amz-acl': 'public-read', 'x-amz-meta-a': 'é' });
     expect(headersOf({ headers, query, caller: caller('REST-HEADER') })).toBe(headers);
   });
+
+  it('takes checksums of a presigned address, but for those of a body that was not there yet', () => {
+    const caller: Caller = { principal: undefined, tenantId: '', tenantName: '', accessKeyId: undefined, authType: 'REST-QUERY-STRING' };
+    const taken = (query: Record<string, string>, headers: Record<string, string> = {}) =>
+      headersOf({ headers, query: new Map(Object.entries(query)), caller });
+    const said = { 'x-amz-sdk-checksum-algorithm': 'SHA256' };
+    expect(taken({ 'x-amz-checksum-sha256': 'abc', ...said })).toEqual({ 'x-amz-checksum-sha256': 'abc', ...said });
+    expect(taken({ 'X-Amz-Checksum-Crc64nvme': 'abc' })).toEqual({ 'x-amz-checksum-crc64nvme': 'abc' });
+    expect(taken({ 'x-amz-checksum-sha256': '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=', ...said })).toEqual({});
+    expect(taken({ 'x-amz-checksum-crc64nvme': 'AAAAAAAAAAA=' })).toEqual({});
+    expect(taken(said)).toEqual({});
+    expect(taken(said, { 'x-amz-checksum-sha256': 'abc' })).toEqual({ 'x-amz-checksum-sha256': 'abc', ...said });
+  });
 });
 
 describe('encryption', () => {

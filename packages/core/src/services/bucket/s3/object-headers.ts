@@ -1,5 +1,6 @@
 // What the headers of a request say of an object that it writes or reads, in the engine's words. A form upload gives its fields as if they were headers.
 import type { IncomingHttpHeaders } from 'node:http';
+import { CHECKSUM_ALGORITHMS, digestsOf } from '../engine/checksums.ts';
 import { type Conditions, KEPT_HEADERS, type ObjectLock } from '../engine/types.ts';
 import { parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
@@ -13,21 +14,35 @@ export function header(headers: Headers, name: string): string | undefined {
   return Array.isArray(value) ? value.join(',') : value;
 }
 
+/** Parameters of the signature itself. */
+const NO_HEADER = /^x-amz-(algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256)$/;
+const CHECKSUM = /^x-amz-checksum-(crc|sha)/;
+const SAID = 'x-amz-sdk-checksum-algorithm';
+
+/** What an empty body has. */
+const EMPTY: ReadonlySet<string> = new Set(Object.values(digestsOf(Buffer.alloc(0), { sha256: false, checksums: new Set(CHECKSUM_ALGORITHMS) }).checksums));
+
 /**
- * Presigned addresses carry headers as parameters of the query: `x-amz-acl`, `x-amz-tagging` … Those of the signature are none, and digests of a body
- * that did not exist when the address was made (SDKs put in that of an empty one) say nothing.
+ * Presigned addresses carry headers as parameters of the query: `x-amz-acl`, `x-amz-tagging` … Their checksums bind whoever uses the address, but for that of an
+ * empty body: SDKs put it in because there was no body yet when the address was made, so it says nothing.
  */
-const NO_HEADER =
-  /^x-amz-(algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256|sdk-checksum-algorithm|checksum-(crc|sha).*)$/;
 export function headersOf({ headers, query, caller }: Pick<S3Request, 'headers' | 'query' | 'caller'>): Headers {
   if (caller.authType !== 'REST-QUERY-STRING') return headers;
   let all: Headers | undefined;
+  let said: string | undefined;
+  let bound = Object.keys(headers).some((name) => CHECKSUM.test(name));
   for (const [key, value] of query) {
     const name = key.toLowerCase();
     if (!name.startsWith('x-amz-') || NO_HEADER.test(name) || headers[name] !== undefined) continue;
-    all ??= { ...headers };
-    all[name] = value;
+    if (name === SAID) said = value;
+    else if (!CHECKSUM.test(name) || !EMPTY.has(value)) {
+      bound ||= CHECKSUM.test(name);
+      all ??= { ...headers };
+      all[name] = value;
+    }
   }
+  // By itself it promises a checksum that comes in no other way.
+  if (said !== undefined && bound) all = { ...(all ?? headers), [SAID]: said };
   return all ?? headers;
 }
 

@@ -80,4 +80,9 @@ test('a presigned address, until it ends', async () => {
   expect(await code(authenticate(true, url(valid), { host: HOST }, end * 1000))).toBe('AccessDenied');
   // An address by the old version is as good as one by the new: neither signs the body.
   expect(await code(authenticate(false, url(valid), { host: HOST }))).toBe('accepted');
+  // What an address says in place of a header was signed as one, and nobody adds to it.
+  const acl = signature2(SECRET, `GET\n\n\n${end}\nx-amz-acl:private\n/awsexamplebucket1/k`);
+  expect(await code(authenticate(false, `${url(acl)}&x-amz-acl=private`, { host: HOST }))).toBe('accepted');
+  expect(await code(authenticate(false, `${url(acl)}&x-amz-acl=public-read`, { host: HOST }))).toBe('SignatureDoesNotMatch');
+  expect(await code(authenticate(false, `${url(valid)}&X-Amz-Acl=public-read`, { host: HOST }))).toBe('SignatureDoesNotMatch');
 });

@@ -62,7 +62,17 @@ export function queryClaim2(method: string, target: Target, headers: IncomingHtt
   if (!/^\d{1,12}$/.test(expires)) throw s3Error('AccessDenied', 'Invalid date (should be seconds since epoch)');
   const end = Number(expires) * 1000;
   if (now >= end) throw s3Error('AccessDenied', 'Request has expired', { Expires: isoDate(end), ServerTime: isoDate(now) });
-  return { accessKeyId, signature, presigned: true, toSign: stringsToSign(method, target, headers, expires) };
+  return { accessKeyId, signature, presigned: true, toSign: stringsToSign(method, target, withParameters(headers, target), expires) };
+}
+
+/** Headers that the address carries as parameters are signed as the headers that they stand for; otherwise anybody could add one. */
+function withParameters(headers: IncomingHttpHeaders, { query }: Target): IncomingHttpHeaders {
+  const all = { ...headers };
+  for (const [key, value] of query) {
+    const name = key.toLowerCase();
+    if (name.startsWith('x-amz-')) all[name] ??= Buffer.from(value, 'utf8').toString('latin1');
+  }
+  return all;
 }
 
 export const signature2 = (secret: string, toSign: string): string => createHmac('sha1', secret).update(Buffer.from(toSign, 'latin1')).digest('base64');
