@@ -46,6 +46,14 @@ function inOrder(parts: readonly CompletePart[]): CompletePart[] {
   return ordered;
 }
 
+/** With checksums of parts, as S3 has it: they are found again by their place in the object. */
+function refuseGaps({ checksum }: UploadInfo, parts: readonly CompletePart[]): void {
+  if (checksum === undefined || checksum.algorithm === 'CRC64NVME') return;
+  const gap = parts.find(({ number }, at) => number !== at + 1);
+  if (gap === undefined) return;
+  throw new ObjectError('invalid_part_order', 'Parts of an upload with checksums must be numbered 1, 2, 3 … without gaps.', { part: gap.number });
+}
+
 const hashOf = (parts: readonly CompletePart[]): string =>
   createHash('sha256')
     .update(parts.map(({ number, etag }) => `${number} ${etag}`).join('\n'))
@@ -157,6 +165,7 @@ export async function completeUpload(
   const first = await uploadRow(ground, bucket, key, uploadId);
   if (first.completed !== null) return again(ground, bucket, first, hash);
   const upload = uploadOf(first);
+  refuseGaps(upload, parts);
   const kept = await ground.read((db) => partRows(db, uploadId));
   const found = chosen(kept, parts, ground.leastPart);
   const size = found.reduce((sum, part) => sum + part.size, 0);

@@ -86,6 +86,7 @@ export async function locate(
   return { row, opened: { info, range: size === 0 ? undefined : { start, end: start + size - 1 }, partial: true, partInfo } };
 }
 
+/** The parts of an object are 1, 2, 3 … whatever numbers they were uploaded under: clients count to `x-amz-mp-parts-count`. */
 async function partNumbered(ground: Ground, row: VersionRow, number: number): Promise<{ partInfo: PartInfo | undefined; start: number }> {
   const none = (): ObjectError => new ObjectError('invalid_part', 'The requested partnumber is not satisfiable', { part: number });
   if (row.parts_of === null) {
@@ -94,18 +95,18 @@ async function partNumbered(ground: Ground, row: VersionRow, number: number): Pr
   }
   const part = await one<PartRow>(
     ground.db,
-    'select number, size, etag, modified_at, checksum from object_part where owner = ? and number = ?',
+    'select number, size, etag, modified_at, checksum from object_part where owner = ? order by number limit 1 offset ?',
     row.parts_of,
-    number,
+    number - 1,
   );
   if (part === undefined) throw none();
   const before = await one<{ bytes: number | null }>(
     ground.db,
     'select sum(size) as bytes from object_part where owner = ? and number < ?',
     row.parts_of,
-    number,
+    part.number,
   );
-  return { partInfo: partOf(part), start: before?.bytes ?? 0 };
+  return { partInfo: { ...partOf(part), number }, start: before?.bytes ?? 0 };
 }
 
 /** All parts of an object are sealed with the same key. */

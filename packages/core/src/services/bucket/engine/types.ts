@@ -346,7 +346,7 @@ export interface Objects {
     options: Pick<PutOptions, 'customerKey' | 'actor' | 'signal'>,
   ): Promise<{ part: PartInfo; source: ObjectInfo }>;
   listParts(bucket: Bucket, key: string, uploadId: string, options: { after: number; limit: number }): Promise<{ parts: PartInfo[]; truncated: boolean }>;
-  /** Of an object that was uploaded in parts. */
+  /** Of an object that was uploaded in parts, numbered from 1 on without gaps, whatever numbers they were uploaded under. */
   partsOf(bucket: Bucket, info: ObjectInfo, options: { after: number; limit: number }): Promise<{ parts: PartInfo[]; truncated: boolean }>;
   /** Completing the same upload with the same parts again gives the same answer. */
   completeUpload(

@@ -228,6 +228,7 @@ export async function listParts(
   return ground.read(() => partsPage(ground, uploadId, page));
 }
 
+/** Of an object they are numbered from 1 on. */
 export async function listPartsOf(
   ground: Ground,
   bucket: Bucket,
@@ -237,7 +238,15 @@ export async function listPartsOf(
   return ground.read(async (db) => {
     const row: VersionRow | undefined = await versionOf(db, bucket.id, info.key, info.version);
     if (row === undefined || row.parts_of === null) return { parts: [], truncated: false };
-    return partsPage(ground, row.parts_of, page);
+    const rows = await all<PartRow>(
+      db,
+      'select number, size, etag, modified_at, checksum from object_part where owner = ? order by number limit ? offset ?',
+      row.parts_of,
+      page.limit + 1,
+      page.after,
+    );
+    const parts = rows.slice(0, page.limit).map((part, at) => ({ ...partOf(part), number: page.after + at + 1 }));
+    return { parts, truncated: rows.length > page.limit };
   });
 }
 

@@ -185,7 +185,7 @@ export function fromObjectError(error: ObjectError, where: Where = {}): S3Error 
       return s3Error(
         'EntityTooSmall',
         undefined,
-        present({ ProposedSize: detail('size'), MinSizeAllowed: detail('minimum'), PartNumber: detail('part'), ETag: detail('etag') }),
+        present({ ProposedSize: detail('size'), MinSizeAllowed: detail('least'), PartNumber: detail('part'), ETag: detail('etag') }),
         options,
       );
     case 'part_too_large':
