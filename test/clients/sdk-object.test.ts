@@ -226,6 +226,12 @@ test('presigned addresses: GET, PUT, HEAD, DELETE, and not beyond their time', a
   expect([late.status, await late.text()]).toEqual([403, expect.stringContaining('Request has expired')]);
 });
 
+test('metadata of more than ASCII comes back in encoded words, as from S3', async () => {
+  await s3.putObject({ Bucket, Key: 'words', Body: 'x', Metadata: { place: 'Café du Midi', said: '=?UTF-8?Q?Caf=C3=A9?=', plain: 'a b' } });
+  const { Metadata } = await s3.headObject({ Bucket, Key: 'words' });
+  expect(Metadata).toEqual({ place: '=?UTF-8?Q?Caf=C3=A9_du_Midi?=', said: '=?UTF-8?Q?Caf=C3=A9?=', plain: 'a b' });
+});
+
 test('a presigned address that names a checksum takes no other bytes', async () => {
   const Key = 'bound';
   const right = { ChecksumSHA256: createHash('sha256').update('these bytes').digest('base64') };

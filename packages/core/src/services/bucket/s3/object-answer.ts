@@ -1,6 +1,7 @@
 // What answers say of an object: in headers, and in the elements that several documents share.
 import type { Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectInfo, PutResult } from '../engine/types.ts';
 import { httpDate } from './dates.ts';
+import { encodeWords } from './metadata-text.ts';
 import { encryptionHeaders } from './object-encryption.ts';
 import { expirationHeader } from './object-expiry.ts';
 import { fitsHeader, quoted } from './object-text.ts';
@@ -37,7 +38,7 @@ function metadataHeaders({ attributes: { metadata } }: ObjectInfo): HeaderValues
   const headers: HeaderValues = {};
   let missing = 0;
   for (const [name, text] of Object.entries(metadata)) {
-    if (fitsHeader(text) && /^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) headers[`x-amz-meta-${name}`] = text;
+    if (fitsHeader(text) && /^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) headers[`x-amz-meta-${name}`] = encodeWords(text);
     else missing++;
   }
   // What came another way than in headers need not fit into one.

@@ -4,6 +4,7 @@ import { CHECKSUM_ALGORITHMS, digestsOf } from '../engine/checksums.ts';
 import { type Conditions, KEPT_HEADERS, type ObjectLock } from '../engine/types.ts';
 import { parseHttpDate } from './dates.ts';
 import { s3Error } from './errors.ts';
+import { decodeWords } from './metadata-text.ts';
 import { etagsOf, isoTime } from './object-text.ts';
 import { S3Error, type S3Request } from './types.ts';
 
@@ -81,7 +82,7 @@ export function metadataOf(headers: Headers): Record<string, string> {
   let size = 0;
   for (const name in headers) {
     if (!name.startsWith(META)) continue;
-    const value = header(headers, name) ?? '';
+    const value = decodeWords(header(headers, name) ?? '');
     // An own property always, whatever its name.
     Object.defineProperty(metadata, name.slice(META.length), { value, enumerable: true, writable: true, configurable: true });
     size += name.length - META.length + Buffer.byteLength(value);
