@@ -1,4 +1,5 @@
 // Events of objects: what is told, to whom, again and again until it was heard, and to whom never.
+import { createHmac } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,8 +8,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Cloud } from '../../contracts.ts';
 import { ManualClock } from '../../kernel/clock.ts';
+import { type ServiceContext, service } from '../../kernel/service.ts';
+import { services } from '../../services.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
+import { testContracts } from '../../testing/gadget.ts';
 import { people } from '../../testing/people.ts';
+import { listenS3 } from './s3/listen.ts';
 import { refuseAddress } from './webhook.ts';
 
 interface Event {
@@ -62,6 +67,7 @@ const messages = async (b: Bench, queue: string): Promise<Event[]> => {
   for (const { receipt } of items) await b.cloud.queue.ack(queue, { receipt });
   return items.flatMap(({ body }) => (JSON.parse(body) as { Records: Event[] }).Records);
 };
+const hmac = (secret: string, text: string): string => createHmac('sha1', secret).update(text).digest('base64');
 const waiting = async (b: Bench): Promise<number> =>
   (
     await b.db
@@ -74,6 +80,31 @@ beforeEach(() => vi.stubEnv('CLOUD_WEBHOOKS_TO_HOST', '1'));
 afterEach(() => vi.unstubAllEnvs());
 
 describe('an event', () => {
+  test('of a form is a Post', async () => {
+    let context: ServiceContext | undefined;
+    const watching = service(testContracts.plain, (given) => {
+      context = given;
+      return {};
+    });
+    await using b = await bench({ definitions: [...services, watching] });
+    await b.cloud.queue.create({ name: 'forms' });
+    await b.cloud.bucket.create({ name: 'photos' });
+    await b.cloud.bucket.notification('photos', { rules: [{ queue: 'forms', events: ['s3:ObjectCreated:Post'] }] });
+    const { accessKeyId, secretAccessKey } = await b.cloud.s3Key.create({ name: 'web' });
+    const listening = await listenS3(context as ServiceContext, { host: '127.0.0.1', port: 0 });
+    const policy = { expiration: '2100-01-01T00:00:00Z', conditions: [{ bucket: 'photos' }, ['starts-with', '$key', '']] };
+    const encoded = Buffer.from(JSON.stringify(policy)).toString('base64');
+    const form = new FormData();
+    const fields = { key: 'by/${filename}', AWSAccessKeyId: accessKeyId, policy: encoded, signature: hmac(secretAccessKey, encoded) };
+    for (const [name, value] of Object.entries(fields)) form.set(name, value);
+    form.set('file', new Blob(['hello']), 'a.txt');
+    expect((await fetch(`http://127.0.0.1:${listening.port}/photos`, { method: 'POST', body: form })).status).toBe(204);
+    await put(b.cloud, 'photos/put');
+    await b.until(async () => (await waiting(b)) === 0);
+    expect((await messages(b, 'forms')).map(({ eventName, s3 }) => `${eventName} ${s3.object.key}`)).toEqual(['ObjectCreated:Post by/a.txt']);
+    await listening.close();
+  });
+
   test('goes to the queues and webhooks whose rules it fits, in the words of S3', async () => {
     await using hook = await webhook();
     await using b = await bench();

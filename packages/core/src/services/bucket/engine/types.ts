@@ -153,6 +153,8 @@ export interface PutOptions {
   signal: AbortSignal;
   /** Most bytes; default 5 GiB, as in S3. */
   limit?: number | undefined;
+  /** What listeners are told that it was; default a Put. */
+  type?: 'ObjectCreated:Put' | 'ObjectCreated:Post' | undefined;
 }
 
 export interface PutResult {
@@ -292,7 +294,7 @@ export interface Objects {
   copy(
     source: { bucket: Bucket; key: string; version?: string | undefined; conditions?: Conditions | undefined; customerKey?: CustomerKey | undefined },
     to: { bucket: Bucket; key: string },
-    options: Omit<PutOptions, 'expected' | 'limit' | 'attributes'> & {
+    options: Omit<PutOptions, 'expected' | 'limit' | 'attributes' | 'type'> & {
       /** Of the new object, made from the source's. */
       attributes: (source: ObjectInfo) => ObjectAttributes;
       checksum?: ChecksumAlgorithm | undefined;

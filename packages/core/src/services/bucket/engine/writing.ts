@@ -128,6 +128,6 @@ export async function putObject(ground: Ground, bucket: Bucket, key: string, bod
     conditions: options.conditions,
     actor: options.actor,
     permission: 'object:put',
-    type: 'ObjectCreated:Put',
+    type: options.type ?? 'ObjectCreated:Put',
   });
 }

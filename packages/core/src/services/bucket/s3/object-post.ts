@@ -94,6 +94,7 @@ export const postObject: S3Handler = async (request, context) => {
     attributes,
     expected: expectedOfForm(fields),
     customerKey,
+    type: 'ObjectCreated:Post',
     actor: request.actor,
     signal: request.signal,
   });
