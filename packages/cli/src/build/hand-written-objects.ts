@@ -17,6 +17,9 @@ const resume: Flag = { name: 'resume', type: 'boolean', description: 'Go on with
 const yes: Flag = { name: 'yes', char: 'y', type: 'boolean', description: 'Ask nothing' };
 const dryRun: Flag = { name: 'dry-run', type: 'boolean', description: 'Show what would be done, change nothing' };
 
+/** Only `object put` takes them: nobody could fill by hand what they begin and end. What is left open is seen and given up with `uploads`, `upload-parts`, `upload-abort`. */
+export const stepsOfOthers: ReadonlySet<string> = new Set(['object upload-start', 'object upload-complete']);
+
 export const objectCommands: readonly HandWritten[] = [
   {
     id: 'object put',

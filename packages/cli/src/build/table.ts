@@ -15,6 +15,7 @@ import { z } from 'zod';
 import { GLOBAL } from '../common-flags.ts';
 import type { Column, Command, Flag, FlagType, Form, Format, Group, GroupTable, Index, OperationSpec, Positional } from '../table.ts';
 import { handWritten, groups as ownGroups } from './hand-written.ts';
+import { stepsOfOthers } from './hand-written-objects.ts';
 
 interface JsonSchema {
   type?: string | string[];
@@ -52,7 +53,7 @@ export function buildTables(): Tables {
       if (own !== undefined) {
         replaced.delete(generated.id);
         commands.push(merge(generated, own));
-      } else if (operation.kind !== 'channel') commands.push(generated);
+      } else if (operation.kind !== 'channel' && !stepsOfOthers.has(generated.id)) commands.push(generated);
       // A channel without a command of its own (upload, download) is a part of another: no bytes fit a generated command.
       else commands.push({ ...generated, hidden: true });
     }

@@ -237,6 +237,7 @@ export const objects = contract(object, {
   }),
   uploadParts: query(object, {
     summary: 'List the parts that an upload has',
+    description: 'Of one that is still open; `object uploads` lists them.',
     input: {
       upload: z.string().max(128).meta({ description: 'Id of the upload' }),
       after: z.int().min(0).default(0).meta({ description: 'Only parts after this number' }),
@@ -268,6 +269,7 @@ export const objects = contract(object, {
   }),
   uploads: query(object, {
     summary: 'List uploads that are open, of objects whose names begin so',
+    description: '`object put --resume` goes on with one, `object upload-abort` gives one up. Their parts take room until then.',
     input: page,
     output: z.strictObject({ items: z.array(Upload), cursor: z.string().optional() }),
     examples: [['object uploads photos', '']],
