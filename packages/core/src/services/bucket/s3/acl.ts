@@ -189,6 +189,10 @@ const isOwnersOnly = (acl: Acl, bucketOwner: string): boolean =>
   acl.grants.length > 0 &&
   acl.grants.every(({ grantee, permission }) => permission === 'FULL_CONTROL' && grantee.kind === 'tenant' && grantee.id === bucketOwner);
 
+/** Whether headers say who may do what with an object that is written: more than would hold without them. */
+export const asksAcl = (bucket: Bucket, headers: IncomingHttpHeaders): boolean =>
+  !enforcesOwner(bucket) && ((single(headers, 'x-amz-acl') ?? 'private') !== 'private' || HEADERS.some(([name]) => headers[name] !== undefined));
+
 /**
  * Who is to own an object that this caller writes, with the ACL that it asks for in headers (undefined: the plain one). Throws AccessControlListNotSupported,
  * AccessDenied for what the public access block forbids, and whatever is wrong with the headers.

@@ -163,6 +163,7 @@ async function createBucket(request: S3Request, context: S3Context): Promise<S3R
   const wanted = await wantedOf(request, context, name);
   const existing = await objects.find(name);
   if (existing !== undefined) return again(existing, wanted, tenantId);
+  await authorizeWanted(request, context, wanted);
   const { bucket: client } = service.clientFor({ principal, tenantId, source: request.source, requestId: request.requestId }, { bucket: buckets });
   try {
     await client.create({ name, objectLock: wanted.objectLock, versioning: wanted.objectLock ? 'enabled' : 'off' });
@@ -175,6 +176,14 @@ async function createBucket(request: S3Request, context: S3Context): Promise<S3R
   }
   await configure(request, context, wanted);
   return created(name);
+}
+
+/** What a bucket is configured with at once takes the same permissions as to configure it later. */
+async function authorizeWanted(request: S3Request, context: S3Context, { acl, ownership, tags }: Wanted): Promise<void> {
+  const plain = privateAcl(request.caller.tenantId);
+  if (acl !== undefined && !sameAcl(acl, plain)) await authorize(request, context, { action: 's3:PutBucketAcl' });
+  if (ownership !== undefined) await authorize(request, context, { action: 's3:PutBucketOwnershipControls' });
+  if (tags !== undefined) await authorize(request, context, { action: 's3:PutBucketTagging' });
 }
 
 /** Until this is done, the bucket is as private as any. */

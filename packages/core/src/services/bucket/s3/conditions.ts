@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { ContextValues } from '../../../kernel/policy/index.ts';
 import type { ServiceContext } from '../../../kernel/service.ts';
 import type { Bucket } from '../engine/types.ts';
+import { headersOf } from './object-headers.ts';
 import { userArn } from './policy.ts';
 import type { Demand, S3Request } from './types.ts';
 
@@ -48,7 +49,9 @@ function signedAt({ headers, query }: S3Request): number | undefined {
 }
 
 function ofRequest(values: Values, request: S3Request, now: number): void {
-  const { headers, query, caller, secure } = request;
+  const { query, caller, secure } = request;
+  // Of a presigned address also what it carries as parameters: handlers take those for headers.
+  const headers = headersOf(request);
   const source = plainAddress(request.source);
   if (source !== undefined) values['aws:SourceIp'] = source;
   values['aws:SecureTransport'] = secure;

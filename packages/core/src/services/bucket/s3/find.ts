@@ -2,6 +2,7 @@
 import type { Bucket } from '../engine/types.ts';
 import { authorize } from './authorize.ts';
 import { s3Error } from './errors.ts';
+import { header, headersOf } from './object-headers.ts';
 import type { S3Context, S3Handler, S3Reply, S3Request } from './types.ts';
 
 /** NoSuchBucket; AccessDenied when it is not of whom the client expects. */
@@ -9,7 +10,7 @@ export async function bucketOf(request: S3Request, { objects }: S3Context): Prom
   const name = request.bucketName ?? '';
   const bucket = await objects.find(name);
   if (bucket === undefined) throw s3Error('NoSuchBucket', undefined, { BucketName: name });
-  const expected = request.headers['x-amz-expected-bucket-owner'];
+  const expected = header(headersOf(request), 'x-amz-expected-bucket-owner');
   if (expected !== undefined && expected !== bucket.tenantId) throw s3Error('AccessDenied');
   return bucket;
 }

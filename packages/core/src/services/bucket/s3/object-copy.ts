@@ -6,7 +6,7 @@ import { ALGORITHMS, checksumElements, versionOf, writtenHeaders } from './objec
 import { customerKeyOf, encryptionHeaders } from './object-encryption.ts';
 import { type Headers, header, headersOf, invalid, writeConditionsOf } from './object-headers.ts';
 import { copyRangeOf } from './object-range.ts';
-import { fromSource, type Source, sourceOf } from './object-source.ts';
+import { fromSource, type Source, sourceOf, tagsOfSource } from './object-source.ts';
 import { quoted, xmlDate } from './object-text.ts';
 import { uploadIn } from './object-upload.ts';
 import { attributesOf, authorizeWrite, tagsIn } from './object-write.ts';
@@ -48,7 +48,8 @@ export const copyObject: S3Handler = async (request, context) => {
   const tagging = directiveOf(headers, 'x-amz-tagging-directive', 'tagging');
   const tags = tagging === 'REPLACE' ? (tagsIn(headers) ?? {}) : undefined;
   const source = await sourceOf(request, context, headers);
-  await authorizeWrite(request, context, { bucket, key }, headers, tags);
+  const taken = tags ?? (await tagsOfSource(request, context, source));
+  await authorizeWrite(request, context, { bucket, key }, headers, taken);
   refuseSame(source, { bucket, key }, headers, metadata);
   const { attributes, customerKey } = await attributesOf(request, context, bucket, headers, tags);
   const asked = header(headers, 'x-amz-checksum-algorithm')?.toUpperCase();

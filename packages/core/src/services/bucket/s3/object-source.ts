@@ -5,6 +5,7 @@ import { fromObjectError, s3Error } from './errors.ts';
 import { demandOf, type Target } from './object-access.ts';
 import { sourceKeyOf } from './object-encryption.ts';
 import { type Headers, header, invalid, sourceConditionsOf } from './object-headers.ts';
+import type { Tags } from './tagging.ts';
 import type { S3Context, S3Request } from './types.ts';
 import { decode } from './uri.ts';
 
@@ -45,6 +46,14 @@ export async function sourceOf(request: S3Request, context: S3Context, headers: 
   // The version of the query, if there is one, is not that of the source.
   await authorize(request, context, demandOf(context, 's3:GetObject', target, version === undefined ? undefined : { 's3:VersionId': version }));
   return { ...target, conditions: sourceConditionsOf(headers), customerKey: sourceKeyOf(headers) };
+}
+
+/** Tags that a copy takes over: who may not read them does not get them so. Undefined: it has none, or is not there, which the copy says. */
+export async function tagsOfSource(request: S3Request, context: S3Context, source: Source): Promise<Tags | undefined> {
+  const { tags } = (await demandOf(context, 's3:GetObjectTagging', source).object?.()) ?? { tags: {} };
+  if (Object.keys(tags).length === 0) return undefined;
+  await authorize(request, context, demandOf(context, 's3:GetObjectTagging', source));
+  return tags;
 }
 
 /** What is not there is the source. */

@@ -1,6 +1,6 @@
 // What every way of writing an object shares: its attributes from headers, and the permissions that they take.
 import type { Bucket, CustomerKey, Expected, ObjectAttributes } from '../engine/types.ts';
-import { newObjectAcl } from './acl.ts';
+import { asksAcl, newObjectAcl } from './acl.ts';
 import { authorize } from './authorize.ts';
 import { s3Error } from './errors.ts';
 import { encryptionOf } from './object-encryption.ts';
@@ -13,7 +13,7 @@ export const tagsIn = (headers: Headers): Tags | undefined => {
   return value === undefined ? undefined : tagsOfHeader(value);
 };
 
-/** To write, and to give the object at once what takes a permission of its own: tags, a lock. */
+/** To write, and to give the object at once what takes a permission of its own: tags, an ACL, a lock. */
 export async function authorizeWrite(
   request: S3Request,
   context: S3Context,
@@ -27,9 +27,13 @@ export async function authorizeWrite(
   await may('s3:PutObject');
   if (header(headers, 'x-amz-object-lock-mode') !== undefined) await may('s3:PutObjectRetention');
   if (header(headers, 'x-amz-object-lock-legal-hold') !== undefined) await may('s3:PutObjectLegalHold');
-  // Where an ACL lets everybody write it lets them write tags too: nothing else could say so.
+  // Where an ACL lets everybody write it lets them write tags and ACLs too: nothing else could say so.
   const byAcl = request.caller.principal === undefined && to.bucket.config.policy === undefined;
   if (tags !== undefined && !byAcl) await may('s3:PutObjectTagging');
+  if (!asksAcl(to.bucket, headers) || byAcl) return;
+  // What one writes is one's own, as far as its ACL goes; what nobody signed for is the bucket's.
+  const owner = request.caller.tenantId === '' ? to.bucket.tenantId : request.caller.tenantId;
+  await authorize(request, context, { ...demand, action: 's3:PutObjectAcl', object: async () => ({ tags: {}, acl: undefined, owner }) });
 }
 
 /** Everything that a writer says of an object. */

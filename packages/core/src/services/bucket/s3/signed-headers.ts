@@ -1,6 +1,11 @@
 // Values of headers as they were signed, which is not always as node:http gives them.
+import type { IncomingHttpHeaders } from 'node:http';
 
-export const textOf = (value: string | string[] | undefined): string => (typeof value === 'string' ? value : (value ?? []).join(','));
+/** Empty for one that did not come, whatever objects have by that name. */
+export function textOf(headers: IncomingHttpHeaders, name: string): string {
+  const value = Object.hasOwn(headers, name) ? headers[name] : undefined;
+  return typeof value === 'string' ? value : (value ?? []).join(',');
+}
 // Not \s: the bytes 85 and A0 are no spaces here.
 export const tidy = (value: string, collapse: boolean): string =>
   (collapse && (value.includes('  ') || value.includes('\t')) ? value.replace(/[ \t]+/g, ' ') : value).trim();

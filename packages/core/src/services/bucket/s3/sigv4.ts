@@ -384,7 +384,7 @@ function canonicalRequest({ method, target, headers, rawHeaders }: RequestHead, 
       repeated
         ?.get(name)
         ?.map((each) => tidy(each, collapse))
-        .join(',') ?? tidy(textOf(headers[name]), collapse);
+        .join(',') ?? tidy(textOf(headers, name), collapse);
     lines += `${name}:${value}\n`;
   }
   const query = canonicalQuery(target.rawQuery, claim.presigned ? 'X-Amz-Signature' : undefined);
