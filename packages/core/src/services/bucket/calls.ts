@@ -18,6 +18,7 @@ export interface Calling {
 /** The kernel writes the line of the audit. */
 export const actorOf = ({ principal, tenantId, source, requestId }: Calling): Actor => ({
   principal: principal.id,
+  speaker: principal,
   principalName: principal.name,
   tenantId,
   credential: principal.credential?.id,
@@ -46,6 +47,19 @@ const refused = ({ principal }: Calling, permission: string, target: string): Fa
     details: { permission },
     hint: `cloud auth can-i ${permission} ${target}`,
   });
+
+/** Tags along with an object take what they take by themselves. */
+export async function mayTag(
+  context: ServiceContext,
+  engine: ObjectEngine,
+  calling: Calling,
+  to: { bucket: Bucket; key: string },
+  tags: Readonly<Record<string, string>> | undefined,
+): Promise<void> {
+  if (tags === undefined || Object.keys(tags).length === 0) return;
+  await mustAlso(context, calling, 'object:setTags', `${to.bucket.name}/${to.key}`);
+  await refuseDenied(context, engine, calling, to.bucket, 's3:PutObjectTagging', to.key);
+}
 
 /** An explicit Deny of the bucket's policy holds at every door. `action` as AWS names it: `s3:GetObject`. */
 export async function refuseDenied(

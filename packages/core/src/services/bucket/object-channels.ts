@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Channel } from '../../kernel/channel.ts';
 import { Fault } from '../../kernel/errors.ts';
 import type { Handlers, ServiceContext } from '../../kernel/service.ts';
-import { actorOf, type Calling, mustAlso } from './calls.ts';
+import { actorOf, type Calling, mayTag, mustAlso } from './calls.ts';
 import type { ObjectEngine } from './engine/objects.ts';
 import type { Bucket, Conditions } from './engine/types.ts';
 import { toFault, withFaults } from './faults.ts';
@@ -104,6 +104,7 @@ export function objectChannels(context: ServiceContext, engine: ObjectEngine, at
       const name = call.targetName;
       const digest = md5 === undefined ? undefined : md5Of(md5);
       const { bucket, key } = await withFaults(name, () => at(call, name, 's3:PutObject'));
+      await mayTag(context, engine, call, { bucket, key }, described.tags);
       const attributes = attributesOf(bucket, call, described);
       const conditions: Conditions | undefined =
         ifMatch !== undefined || ifNoneMatch

@@ -2,7 +2,7 @@
 // kernel's transaction, which writes down that it was.
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type Handlers, type Preparation, type Preparations, service } from '../../kernel/service.ts';
-import { actorOf, bucketOf, type Calling, mustAlso, refuseDenied } from './calls.ts';
+import { actorOf, bucketOf, type Calling, mayTag, mustAlso, refuseDenied } from './calls.ts';
 import { s3Keys } from './contract.ts';
 import { endpointOf, REGION } from './endpoint.ts';
 import { engineOf } from './engine/objects.ts';
@@ -61,6 +61,7 @@ export const objectService = service(objects, (context) => {
     await mustAlso(context, call, 'object:put', to);
     const from = await at(call, target, version === undefined ? 's3:GetObject' : 's3:GetObjectVersion', version);
     const into = await at(call, to, 's3:PutObject');
+    await mayTag(context, engine, call, into, (await engine.look(from.bucket, from.key, version))?.attributes.tags);
     const options: Omit<PutOptions, 'expected' | 'limit' | 'attributes'> & { attributes: (source: ObjectInfo) => ObjectAttributes } = {
       attributes: ({ attributes: { acl: _, lock: __, ...rest } }) => ({ ...rest, owner: call.tenantId }),
       actor: actorOf(call),
@@ -132,8 +133,9 @@ export const objectService = service(objects, (context) => {
 
     setLock: (call) =>
       done(call, async (target) => {
-        const { version, bypassGovernance, legalHold } = call.input;
+        const { version, bypassGovernance, legalHold, mode } = call.input;
         const { bucket, key } = await at(call, target, legalHold === undefined ? 's3:PutObjectRetention' : 's3:PutObjectLegalHold', version);
+        if (legalHold !== undefined && mode !== undefined) await refuseDenied(context, engine, call, bucket, 's3:PutObjectRetention', key, { version });
         if (bypassGovernance) await mayBypass(call, bucket, key);
         return viewOf(bucket, await engine.setLock(bucket, key, version, lockOf(call.input), { actor: actorOf(call), bypassGovernance }));
       }),
@@ -155,6 +157,7 @@ export const objectService = service(objects, (context) => {
       done(call, async (target) => {
         await mustAlso(context, call, 'object:put', target);
         const { bucket, key } = await at(call, target, 's3:PutObject');
+        await mayTag(context, engine, call, { bucket, key }, call.input.tags);
         const { id, startedAt } = await engine.createUpload(bucket, key, {
           attributes: attributesOf(bucket, call, call.input),
           checksum: undefined,

@@ -76,7 +76,7 @@ export class KmsWrappers {
 
   async #permit(tenantId: string, target: string, permission: string, actor: Actor | undefined): Promise<void> {
     // Keys are for those of the bucket's own tenant: nothing gives them to anybody else.
-    const principal = actor?.tenantId === tenantId ? await this.#context.principal(actor.principal) : undefined;
+    const principal = actor?.tenantId === tenantId ? (actor.speaker ?? (await this.#context.principal(actor.principal))) : undefined;
     if (principal !== undefined) {
       const { ruling } = await this.#context.access.rule(principal, tenantId, { permission, target, source: actor?.source });
       if (ruling.allowed) return;

@@ -1,4 +1,5 @@
 // What the engine of object storage knows, in its own words: no XML, no HTTP. The S3 listener and the services `bucket` and `object` both stand on this.
+import type { Principal } from '../../../kernel/authorize.ts';
 import type { BucketConfig } from './config.ts';
 import type { ObjectError } from './problem.ts';
 
@@ -30,6 +31,8 @@ export interface Bucket {
 /** Who does it, for owner fields, audit and quotas. */
 export interface Actor {
   readonly principal: string;
+  /** The same with all that its credential is bound to: what else it must be allowed is asked of this. Absent: nothing more is known than its id. */
+  readonly speaker?: Principal | undefined;
   readonly principalName: string | undefined;
   /** The tenant that it acts in; empty: anonymous. */
   readonly tenantId: string;

@@ -172,6 +172,7 @@ export class IncomingRequest implements S3Request {
   get actor(): Actor {
     this.#actor ??= {
       principal: this.#caller.principal?.id ?? 'anonymous',
+      speaker: this.#caller.principal,
       principalName: this.#caller.principal?.name,
       tenantId: this.#caller.tenantId,
       credential: this.#caller.principal?.credential?.id ?? this.#caller.accessKeyId,
