@@ -69,6 +69,7 @@ async function switchTo(words: Words): Promise<number> {
 interface Contents {
   items: Record<string, unknown>[];
   total: number;
+  locked: { items: { object: string; version: string; lockedUntil?: string; legalHold: boolean }[]; total: number };
 }
 
 async function remove(words: Words): Promise<number> {
@@ -85,7 +86,8 @@ async function remove(words: Words): Promise<number> {
     out(await structured(previews.length === 1 ? { dryRun: true, ...previews[0] } : { dryRun: true, items: previews }, settings.output));
     return EXIT.done;
   }
-  for (const preview of previews) say(previewText(preview, settings));
+  const takesLocked = input['lockedObjects'] === true;
+  for (const preview of previews) say(`${previewText(preview, settings)}${lockedText(preview, takesLocked, settings)}`);
   if (dry) return EXIT.done;
   await confirm(`Delete tenant ${targets.join(', ')} with all of this?`);
   return runOperation({ ...words, flags: new Map([...words.flags, ['yes', ['true']]]) });
@@ -101,4 +103,17 @@ function previewText({ tenant, items, total }: { tenant: string } & Contents, { 
   ] as const;
   const more = total > items.length ? `and ${total - items.length} more\n` : '';
   return `Would be deleted with the tenant ${printable(tenant)}, in this order:\n${listText(columns, items, true, output)}${more}`;
+}
+
+function lockedText({ locked: { items, total } }: Contents, taken: boolean, { output }: Settings): string {
+  if (items.length === 0) return '';
+  const columns = [
+    { field: 'object', header: 'Object', format: 'text' },
+    { field: 'version', header: 'Version', format: 'text' },
+    { field: 'lockedUntil', header: 'Locked until', format: 'text' },
+    { field: 'legalHold', header: 'Legal hold', format: 'text' },
+  ] as const;
+  const what = taken ? 'Also these objects, which are locked' : 'Refused while these objects are locked (--locked-objects takes them along)';
+  const more = total > items.length ? `and ${total - items.length} more\n` : '';
+  return `${what}:\n${listText(columns, items, true, output)}${more}`;
 }

@@ -87,7 +87,7 @@ describe('the end', () => {
       ).toEqual([]);
   });
 
-  test('comes with the tenant, whatever is locked in it', async () => {
+  test('goes with the tenant, and what is locked in it only when that is said', async () => {
     await using b = await bench();
     await b.tenant('other');
     const there = { tenant: 'other' };
@@ -96,8 +96,24 @@ describe('the end', () => {
     await b.cloud.object.setLock('theirs/a', { mode: 'COMPLIANCE', until: '2099-01-01T00:00:00Z', legalHold: true }, there);
     await b.cloud.s3.credentials({}, there);
     await b.cloud.s3Key.create({ name: 'laptop' }, there);
-    expect((await b.cloud.tenant.contents('other')).items).toMatchObject([{ resource: 'bucket', name: 'theirs' }]);
-    await b.cloud.tenant.delete('other', { cascade: true });
+    for (const key of ['theirs/held', 'theirs/over', 'theirs/governed']) await put(b.cloud, key, 'x', there);
+    await b.cloud.object.setLock('theirs/held', { legalHold: true }, there);
+    await b.cloud.object.setLock('theirs/governed', { mode: 'GOVERNANCE', until: '2099-01-01T00:00:00Z' }, there);
+    await b.cloud.object.setLock('theirs/over', { legalHold: true }, there);
+    await b.cloud.object.setLock('theirs/over', { legalHold: false }, there);
+    const locked = {
+      items: [
+        { object: 'theirs/a', lockedUntil: '2099-01-01T00:00:00.000Z', legalHold: true },
+        { object: 'theirs/held', legalHold: true },
+      ],
+      total: 2,
+    };
+    expect(await b.cloud.tenant.contents('other')).toMatchObject({ items: [{ resource: 'bucket', name: 'theirs' }], locked });
+    const refused = await faultOf(b.cloud.tenant.delete('other', { cascade: true }));
+    expect([refused.code, refused.message]).toEqual(['conflict', 'The tenant other has objects under a compliance lock or a legal hold: theirs/a and 1 more']);
+    expect(refused.details).toMatchObject({ locked: locked.items, total: 2 });
+    expect(await b.cloud.object.head('theirs/a', {}, there)).toMatchObject({ size: 1 });
+    await b.cloud.tenant.delete('other', { cascade: true, lockedObjects: true });
     await b.until(async () => (await b.cloud.tenant.list()).items.length === 1);
     for (const table of ['object_version', 'bucket_name', 's3_key', 'r_s3_key', 'r_bucket'])
       expect(

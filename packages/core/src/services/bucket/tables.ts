@@ -129,4 +129,9 @@ export const migrations: Migration[] = [
       'create table object_key (tenant text primary key, sealed text not null)',
     ),
   },
+  {
+    id: 'bucket-002',
+    // What may not be deleted yet, or not without more: few, and looked for before a tenant goes.
+    up: statements('create index object_version_locked on object_version (bucket_id, key) where lock_mode is not null or legal_hold = 1'),
+  },
 ];

@@ -25,8 +25,11 @@ export const tenants = contract(tenant, {
     delete: {
       access: 'administrator',
       description:
-        'Refused while there is anything in it, unless `cascade` deletes that too, in the order of what depends on what. `tenant contents` shows it before.',
-      input: { cascade: z.boolean().default(false).meta({ description: 'Delete everything in it first' }) },
+        'Refused while there is anything in it, unless `cascade` deletes that too, in the order of what depends on what; and while objects are under a compliance lock or a legal hold, unless `lockedObjects` takes these along. `tenant contents` shows both before.',
+      input: {
+        cascade: z.boolean().default(false).meta({ description: 'Delete everything in it first' }),
+        lockedObjects: z.boolean().default(false).meta({ description: 'Also objects under a compliance lock or a legal hold, which nothing else deletes' }),
+      },
       examples: [
         ['tenant delete acme', ''],
         ['tenant delete acme --cascade', 'with all that is in it'],
@@ -36,7 +39,16 @@ export const tenants = contract(tenant, {
   contents: query(tenant, {
     summary: 'Show what is in a tenant, in the order in which a cascade would delete it',
     access: 'administrator',
-    output: z.strictObject({ items: z.array(z.strictObject({ resource: z.string(), id: z.string(), name: z.string(), state: z.string() })), total: z.int() }),
+    output: z.strictObject({
+      items: z.array(z.strictObject({ resource: z.string(), id: z.string(), name: z.string(), state: z.string() })),
+      total: z.int(),
+      locked: z
+        .strictObject({
+          items: z.array(z.strictObject({ object: z.string(), version: z.string(), lockedUntil: z.iso.datetime().optional(), legalHold: z.boolean() })),
+          total: z.int(),
+        })
+        .meta({ description: 'Objects under a compliance lock or a legal hold: the first of them, and how many' }),
+    }),
     examples: [['tenant contents acme', '']],
   }),
 });

@@ -15,6 +15,7 @@ import { s3Keys } from '../bucket/contract.ts';
 import { serviceAccounts } from '../service-account/contract.ts';
 import { breakCircles, type Content, contentsOf, deletable, IDENTITY } from './contents.ts';
 import { tenants } from './contract.ts';
+import { lockedIn, refuseLocked } from './locks.ts';
 import { migrations } from './tables.ts';
 
 type Tenant = RowOf<typeof tenants>;
@@ -107,7 +108,8 @@ export const tenantService = service(tenants, (context) => {
       },
       async contents(call) {
         const contents = await contentsOf(context.db, call.target.id, context.contracts);
-        return { items: contents.map(({ deleting: _, ...content }) => content), total: contents.length };
+        const locked = await lockedIn(context.db, call.target.id, context.clock.now());
+        return { items: contents.map(({ deleting: _, ...content }) => content), total: contents.length, locked };
       },
       async delete(call) {
         const row = call.target;
@@ -117,7 +119,7 @@ export const tenantService = service(tenants, (context) => {
         if (!call.input.cascade) {
           const contents = await contentsOf(call.sql, row.id, context.contracts);
           if (contents.length > 0) throw inUse(row, contents);
-        }
+        } else if (!call.input.lockedObjects && row.deletedAt === undefined) refuseLocked(row.name, await lockedIn(call.sql, row.id, context.clock.now()));
         return call.rows.delete(row);
       },
     },
