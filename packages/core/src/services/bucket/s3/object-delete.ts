@@ -11,8 +11,8 @@ import { type Demand, type S3Context, S3Error, type S3Handler, type S3Request } 
 import { document, element, list, type Node, optional, parseXml } from './xml.ts';
 
 const MOST_KEYS = 1000;
-/** 1,000 keys of 1,024 bytes, each byte written as a reference, and the elements around them. */
-const MOST_BYTES = 8 * 1024 * 1024;
+/** 1,000 keys of 1,024 bytes, each character beyond ASCII written as a reference, and the elements around them. Read before anybody is asked about a key. */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 const demandFor = (context: S3Context, bucket: Bucket, key: string, version: string | undefined): Demand => {
   const target = { bucket, key, version };

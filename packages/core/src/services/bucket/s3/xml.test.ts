@@ -77,6 +77,19 @@ test('entities that nobody has', () => {
   }
 });
 
+test('documents that would keep the parser busy are not given to it', () => {
+  const most = '<Part><PartNumber>1</PartNumber><ETag>"e"</ETag><ChecksumSHA256>a==</ChecksumSHA256></Part>'.repeat(10_000);
+  expect(parseXml(Buffer.from(`<A>${most}</A>`), { root: 'A' }).children('Part')).toHaveLength(10_000);
+  const many = 400_000;
+  for (const text of [
+    ...['<b/>', '<b>', '<', '<!---->', '<![CDATA[]]>', '<?b?>', '<!--'].map((unit) => unit.repeat(many)),
+    ...[' ', ' a=""', '&amp;', 'text'].flatMap((unit) => [`<B${unit.repeat(many)}/>`, `<B>${unit.repeat(many)}</B>`]),
+    `<B ${'a="" '.repeat(200)}/>`.repeat(100),
+  ]) {
+    expect(() => parseXml(Buffer.from(`<A>${text}</A>`), { root: 'A' })).toThrow();
+  }
+});
+
 test('errors as documents', () => {
   const error = s3Error('NoSuchKey', undefined, { Key: 'a<b>&"c"' });
   const parsed = new XMLParser().parse(errorXml(error, { resource: '/b/a', requestId: 'R', hostId: 'H' })) as { Error: Record<string, string> };

@@ -206,6 +206,35 @@ function unescapeXml(text: string): string {
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
+/**
+ * What no document of S3 has. The parser makes an object of each and lets nobody else run meanwhile, so they are counted before it sees them: the most tags has
+ * the list of 10,000 parts with five checksums each.
+ */
+const MOST_TAGS = 170_000;
+const MOST_ATTRIBUTES = 1000;
+const LONGEST_TAG = 2048;
+/** A tag and the text behind it: a key has 1,024 bytes. */
+const LONGEST_RUN = 32 * 1024;
+const [LESS, GREATER, EQUALS, EXCLAMATION] = [0x3c, 0x3e, 0x3d, 0x21];
+
+function isExcessive(bytes: Buffer): boolean {
+  let tags = 0;
+  let attributes = 0;
+  for (let at = bytes.indexOf(LESS), next = at; at >= 0; at = next) {
+    next = bytes.indexOf(LESS, at + 1);
+    if (++tags > MOST_TAGS || (next < 0 ? bytes.length : next) - at > LONGEST_RUN) return true;
+    // Comments and CDATA have no attributes, and may be long.
+    if (bytes[at + 1] === EXCLAMATION) continue;
+    const tag = bytes.subarray(at, at + LONGEST_TAG);
+    const end = tag.indexOf(GREATER);
+    if (end < 0) return true;
+    for (let equals = tag.indexOf(EQUALS); equals >= 0 && equals < end; equals = tag.indexOf(EQUALS, equals + 1)) {
+      if (++attributes > MOST_ATTRIBUTES) return true;
+    }
+  }
+  return false;
+}
+
 /** The document's root. MalformedXML unless it is well-formed UTF-8 without a DOCTYPE, with this root (one of several, if given so). */
 export function parseXml(bytes: Buffer, expected: { root: string | readonly string[] }): Node {
   let text: string;
@@ -214,6 +243,7 @@ export function parseXml(bytes: Buffer, expected: { root: string | readonly stri
   } catch (error) {
     throw new S3Error('MalformedXML', 400, 'The XML you provided is not UTF-8', { cause: error });
   }
+  if (isExcessive(bytes)) throw malformed();
   if (text.includes('<!DOCTYPE') || text.includes('<!ENTITY')) throw malformed();
   if (XMLValidator.validate(text) !== true) throw malformed();
   let parts: unknown;
