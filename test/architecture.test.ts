@@ -131,7 +131,7 @@ describe('core', () => {
 
   test('a service sees of another its contract, and two things more', () => {
     const others = (to: string): boolean =>
-      /^services\/[^/]+\/contract\.ts$/.test(to) ||
+      /^services\/[^/]+\/(?:\w+-)?contract\.ts$/.test(to) ||
       // A port is an agreement with backends; that one service owns its text does not make it that service's inside (a snapshot is made by the volume port).
       /^services\/[^/]+\/driver\.ts$/.test(to) ||
       // A constant table, needed where nothing may be awaited: inside a transaction and in pure functions.

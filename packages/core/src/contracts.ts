@@ -26,6 +26,7 @@ import { tenantMembers } from './services/tenant-member/contract.ts';
 import { users } from './services/user/contract.ts';
 import { volumes } from './services/volume/contract.ts';
 import { vpcs } from './services/vpc/contract.ts';
+import { networks } from './services/vpc/network-contract.ts';
 
 export const contracts = {
   user: users,
@@ -43,6 +44,7 @@ export const contracts = {
   instance: instances,
   instanceType: instanceTypes,
   kmsKey: kmsKeys,
+  network: networks,
   object: objects,
   operation: operations,
   queue: queues,

@@ -25,6 +25,7 @@ import { tenantService } from './services/tenant/service.ts';
 import { tenantMemberService } from './services/tenant-member/service.ts';
 import { userService } from './services/user/service.ts';
 import { volumeService } from './services/volume/service.ts';
+import { networkService } from './services/vpc/network-service.ts';
 import { vpcService } from './services/vpc/service.ts';
 
 export const services: readonly ServiceDefinition[] = [
@@ -42,6 +43,7 @@ export const services: readonly ServiceDefinition[] = [
   eventService,
   operationService,
   vpcService,
+  networkService,
   sshKeyService,
   secretService,
   imageService,

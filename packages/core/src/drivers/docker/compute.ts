@@ -1,5 +1,4 @@
 // Instances as containers. The instance's id is the container's name; what a live container cannot change costs a new one with the same files.
-import { connect as connectTcp, type Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import type { ContainerInspectInfo, MountSettings } from 'dockerode';
 import type { DriverReport } from '../../kernel/driver.ts';
@@ -35,6 +34,7 @@ import {
   type Source,
   startedAt,
 } from './config.ts';
+import { openSocket } from './connect.ts';
 import { openExec } from './exec.ts';
 import { linesOf } from './frames.ts';
 import { type Checkpoint, discard, find, forgetFiles, keptFiles, look, replace, stop } from './lifecycle.ts';
@@ -48,7 +48,6 @@ import { readStats } from './stats.ts';
 const MAX_LAYERS = 115;
 const PORT_TRIES = 5;
 const LIST_PARALLEL = 16;
-const CONNECT_TIMEOUT = 5_000;
 
 /** What compute needs of the volume driver of the same backend: to make a volume mountable just before a container uses it. */
 export interface VolumeSource {
@@ -60,6 +59,8 @@ export interface DockerComputeOptions {
   maxLayers?: number;
   /** Tests end a replacement here, as a kill of the process would. */
   onCheckpoint?: (checkpoint: Checkpoint) => void;
+  /** An instance runs: its first process, and where its packets come from. */
+  onRunning?: (running: { pid: number; networkId: string; address: string }, signal: AbortSignal) => Promise<void>;
 }
 
 export class DockerCompute implements ComputeDriver {
@@ -69,6 +70,8 @@ export class DockerCompute implements ComputeDriver {
   readonly #locks = new Locks();
   /** Restarts already made by this process, so that an engine whose clock is behind ours is not asked for the same one again and again. */
   readonly #restarted = new Map<string, string>();
+  /** The run of each instance that `onRunning` was called for. */
+  readonly #told = new Map<string, string>();
   #machine: { cpus: number; memoryBytes: number } | undefined;
 
   constructor(client: DockerClient, volumes: VolumeSource, options: DockerComputeOptions = {}) {
@@ -107,7 +110,9 @@ export class DockerCompute implements ComputeDriver {
       let info = found === undefined ? await this.#create(spec, options) : await this.#shape(found, spec, options);
       for (let tries = 1; ; tries += 1) {
         try {
-          return observe(spec.id, await this.#power(info, spec, options));
+          const now = await this.#power(info, spec, options);
+          await this.#tellRunning(now, spec, options.signal);
+          return observe(spec.id, now);
         } catch (error) {
           const taken = translate(error, 'Could not start the instance');
           // A port that we chose may be gone by now; one that the user chose is the user's to change.
@@ -116,6 +121,14 @@ export class DockerCompute implements ComputeDriver {
         }
       }
     });
+  }
+
+  /** Once for each run, and once more for those that ran before this process did. */
+  async #tellRunning({ Id, State }: ContainerInspectInfo, { id, networkId, address }: InstanceSpec, signal: AbortSignal): Promise<void> {
+    const run = `${Id} ${State.StartedAt}`;
+    if (!State.Running || this.#told.get(id) === run) return;
+    await this.#options.onRunning?.({ pid: State.Pid, networkId, address }, signal);
+    this.#told.set(id, run);
   }
 
   async #create(spec: InstanceSpec, options: EnsureOptions): Promise<ContainerInspectInfo> {
@@ -247,6 +260,7 @@ export class DockerCompute implements ComputeDriver {
       await Promise.all((Volumes ?? []).map(({ Name }) => unlessAbsent(docker.getVolume(Name).remove())));
       await Promise.all([forgetFiles(this.#client, id), forgetLogs(this.#client, id)]);
       this.#restarted.delete(id);
+      this.#told.delete(id);
     });
   }
 
@@ -389,27 +403,3 @@ const isOurChoice = (error: DriverError, spec: InstanceSpec): boolean => {
   const port = /^Port (\d+) on this host is already in use$/.exec(error.message)?.[1];
   return port !== undefined && spec.ports.some((mapping) => mapping.hostPort === 0) && !spec.ports.some((mapping) => mapping.hostPort === Number(port));
 };
-
-function openSocket(host: string, port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connectTcp({ host, port });
-    const timer = setTimeout(() => fail(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })), CONNECT_TIMEOUT);
-    const fail = (error: NodeJS.ErrnoException) => {
-      clearTimeout(timer);
-      socket.destroy();
-      reject(
-        error.code === 'ECONNREFUSED'
-          ? new DriverError('failed', `Nothing listens on port ${port} of the instance`, { cause: error })
-          : new DriverError('unavailable', `This machine cannot reach ${host}, the private address of the instance (${error.code ?? error.message})`, {
-              cause: error,
-            }),
-      );
-    };
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      clearTimeout(timer);
-      socket.off('error', fail);
-      resolve(socket);
-    });
-  });
-}

@@ -4,6 +4,7 @@ import type { ContainerCreateOptions, ContainerInspectInfo, HostConfig, ImageIns
 import { DriverError } from '../../kernel/errors.ts';
 import type { InstanceObserved, InstanceSpec, PortMapping } from '../../services/instance/driver.ts';
 import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, LABEL_INSTANCE } from './client.ts';
+import { hardwareAddress } from './ruleset.ts';
 
 /** Hash of all that a live container cannot change. */
 export const LABEL_HASH = 'thecloud.hash';
@@ -157,6 +158,8 @@ export function containerConfig(
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': LOG_MAX_SIZE, 'max-file': LOG_MAX_FILES } },
     },
+    // Made from the address, so that the packet filter knows it before the first packet.
+    MacAddress: hardwareAddress(spec.address),
     NetworkingConfig: { EndpointsConfig: { [spec.networkId]: { IPAMConfig: { IPv4Address: spec.address }, Aliases: [spec.name] } } },
   };
 }

@@ -12,9 +12,11 @@ export type { DockerOptions } from './client.ts';
 export async function dockerDrivers(options: DockerOptions): Promise<DriverSet> {
   const client = new DockerClient(options);
   const volume = await DockerVolume.create(client);
+  const network = new DockerNetwork(client);
+  const compute = new DockerCompute(client, volume, { onRunning: (running, signal) => network.bind(running, signal) });
   return {
     name: 'docker',
-    drivers: { compute: new DockerCompute(client, volume), network: new DockerNetwork(client), volume, image: await DockerImage.create(client) },
+    drivers: { compute, network, volume, image: await DockerImage.create(client) },
     close: async () => {},
   };
 }

@@ -3,12 +3,14 @@ import { createHash } from 'node:crypto';
 import type { NetworkInspectInfo } from 'dockerode';
 import type { Check, DriverReport, Feature, Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
-import type { NetworkDriver, NetworkSpec } from '../../services/vpc/driver.ts';
+import type { NetworkDriver, NetworkSpec, Plane, ProbePacket } from '../../services/vpc/driver.ts';
 import { contains, overlap, parseCidr } from './cidr.ts';
 import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
+import { PacketFilter, seeBridge } from './filter.ts';
 import { engineIsLocal, hostRanges, isRoot } from './host.ts';
-import { Isolation } from './isolation.ts';
+import { interfaceOf } from './interface.ts';
 import { Locks } from './locks.ts';
+import { sendProbe } from './probe.ts';
 import { run } from './tools.ts';
 
 const LABEL_NAME = 'thecloud.name';
@@ -17,7 +19,7 @@ const BRIDGE_OPTION = 'com.docker.network.bridge.name';
 export class DockerNetwork implements NetworkDriver {
   readonly #client: DockerClient;
   readonly #locks = new Locks();
-  #host: Promise<{ local: boolean; isolation: Isolation }> | undefined;
+  #host: Promise<{ local: boolean; filter: PacketFilter }> | undefined;
 
   constructor(client: DockerClient) {
     this.#client = client;
@@ -34,19 +36,17 @@ export class DockerNetwork implements NetworkDriver {
     // One at a time in all: two networks that overlap with each other must not both pass the check.
     await this.#locks.run('', signal, async () => {
       const bridge = this.bridgeOf(spec.id);
-      const { isolation } = await this.#hostOnce();
       const present = await this.#settle(spec.id, signal);
-      if (present !== undefined && isAs(present, spec, bridge)) return isolation.ensure(bridge, spec.cidr, signal);
+      if (present !== undefined && isAs(present, spec, bridge)) return;
       if (present !== undefined) await this.#delete(spec.id, present, signal);
       await this.#refuseOverlap(spec);
       signal.throwIfAborted();
-      // The rules first: there is no instant at which the bridge carries packets without them.
-      await isolation.ensure(bridge, spec.cidr, signal);
       await this.#create(spec, bridge, signal);
     });
   }
 
   async #create(spec: NetworkSpec, bridge: string, signal: AbortSignal): Promise<void> {
+    const { filter } = await this.#hostOnce();
     try {
       await this.#client.docker.createNetwork({
         Name: spec.id,
@@ -56,7 +56,8 @@ export class DockerNetwork implements NetworkDriver {
         Options: {
           [BRIDGE_OPTION]: bridge,
           'com.docker.network.bridge.enable_icc': 'true',
-          'com.docker.network.bridge.enable_ip_masquerade': 'true',
+          // Ours knows which packets keep their source address.
+          'com.docker.network.bridge.enable_ip_masquerade': String(filter.unavailable !== undefined),
         },
         Labels: { ...this.#client.labels(spec.id), [LABEL_NAME]: spec.name },
         abortSignal: signal,
@@ -71,6 +72,36 @@ export class DockerNetwork implements NetworkDriver {
       if (statusOf(error) === 409) throw new DriverError('bad_spec', `Docker Engine already has a network named ${spec.id} that is not ours`, { cause: error });
       throw translate(error, `Could not make network ${spec.id}`);
     }
+    // Before the first instance is on it.
+    if (filter.unavailable === undefined) await seeBridge(bridge);
+  }
+
+  async apply(plane: Plane, signal: AbortSignal): Promise<void> {
+    const { filter } = await this.#hostOnce();
+    await filter.apply(plane, signal);
+  }
+
+  async inForce(signal: AbortSignal): Promise<boolean> {
+    const { filter } = await this.#hostOnce();
+    return filter.inForce(signal);
+  }
+
+  async probe(packet: ProbePacket, signal: AbortSignal): Promise<{ passes: boolean; detail: string }> {
+    const { local } = await this.#hostOnce();
+    if (!local || !isRoot()) throw new DriverError('bad_spec', 'Only root on the machine of Docker Engine can send a packet from inside an instance');
+    const pidOf = async (id: string): Promise<number> => (await unlessAbsent(this.#client.docker.getContainer(id).inspect()))?.State.Pid ?? 0;
+    const sender = await pidOf(packet.instanceId);
+    if (sender === 0) throw new DriverError('bad_spec', 'The instance does not run', { hint: `cloud instance start ${packet.instanceId}` });
+    const receiver = packet.receiverId === undefined ? 0 : await pidOf(packet.receiverId);
+    return sendProbe({ ...packet, sender, receiver }, signal);
+  }
+
+  /** An instance has started: its interface on the host is bound to its address. */
+  async bind({ pid, networkId, address }: { pid: number; networkId: string; address: string }, signal: AbortSignal): Promise<void> {
+    const { filter } = await this.#hostOnce();
+    if (filter.unavailable !== undefined) return;
+    const found = await interfaceOf(pid, this.bridgeOf(networkId));
+    if (found !== undefined) await filter.bind({ interface: found, address }, signal);
   }
 
   async #refuseOverlap(spec: NetworkSpec): Promise<void> {
@@ -102,8 +133,6 @@ export class DockerNetwork implements NetworkDriver {
     await this.#locks.run('', signal, async () => {
       const present = await this.#settle(id, signal);
       if (present !== undefined) await this.#delete(id, present, signal);
-      const { isolation } = await this.#hostOnce();
-      await isolation.remove(this.bridgeOf(id), signal);
     });
   }
 
@@ -186,7 +215,7 @@ export class DockerNetwork implements NetworkDriver {
   }
 
   /** Asked once; an engine that was away is asked again next time. */
-  #hostOnce(): Promise<{ local: boolean; isolation: Isolation }> {
+  #hostOnce(): Promise<{ local: boolean; filter: PacketFilter }> {
     this.#host ??= this.#askHost().catch((error: unknown) => {
       this.#host = undefined;
       throw translate(error, 'Docker Engine did not tell about itself');
@@ -194,21 +223,22 @@ export class DockerNetwork implements NetworkDriver {
     return this.#host;
   }
 
-  async #askHost(): Promise<{ local: boolean; isolation: Isolation }> {
+  async #askHost(): Promise<{ local: boolean; filter: PacketFilter }> {
     const local = await engineIsLocal(this.#client);
-    return { local, isolation: await Isolation.probe(local, this.#client.log) };
+    const names = { installation: this.#client.installation, bridgeOf: (id: string) => this.bridgeOf(id) };
+    return { local, filter: await PacketFilter.probe(local, names, this.#client.log) };
   }
 
   async report(signal?: AbortSignal): Promise<DriverReport> {
     const report: DriverReport = { driver: 'docker', features: [], checks: [] };
     try {
       await this.ping(signal);
-      const { local, isolation } = await this.#hostOnce();
+      const { local, filter } = await this.#hostOnce();
       const info = (await this.#client.docker.info()) as { ServerVersion: string; BridgeNfIptables?: boolean };
       report.version = info.ServerVersion;
-      report.features.push(await this.#isolationFeature(local, isolation), ...FEATURES);
+      report.features.push(await this.#isolationFeature(local, filter), ...FEATURES);
       report.checks.push({ name: 'docker', ok: true, detail: `Version ${info.ServerVersion}${local ? '' : ', on another machine'}` });
-      report.checks.push(filterCheck(isolation));
+      report.checks.push(filterCheck(filter));
     } catch (error) {
       const { message, hint } = translate(error, 'Docker Engine does not answer');
       report.features.push({ name: 'isolation', level: 'recorded', detail: 'Docker Engine is away' });
@@ -217,22 +247,22 @@ export class DockerNetwork implements NetworkDriver {
     return report;
   }
 
-  async #isolationFeature(local: boolean, isolation: Isolation): Promise<Feature> {
+  async #isolationFeature(local: boolean, filter: PacketFilter): Promise<Feature> {
     const name = 'isolation';
     const published = "a port published on the host's own addresses is reachable from every VPC, as from everywhere";
-    if (isolation.unavailable === undefined) {
+    if (filter.unavailable === undefined) {
       return {
         name,
         level: 'enforced',
         detail: `Own nftables rules (table ip thecloud) and Docker Engine's keep VPCs apart, their gateway addresses too; ${published}`,
       };
     }
-    const alone = `ports published on all addresses also answer at their VPC's gateway address, because ${isolation.unavailable}`;
+    const alone = `ports published on all addresses also answer at their VPC's gateway address, because ${filter.unavailable}`;
     if (!local || !isRoot()) {
       return { name, level: 'enforced', detail: `Docker Engine's packet filter, taken on trust: without root on its machine nobody can look; ${alone}` };
     }
     if (await dockerFilters()) return { name, level: 'enforced', detail: `Docker Engine's packet filter keeps VPCs apart; ${alone}` };
-    return { name, level: 'recorded', detail: `Docker Engine runs without its packet filter (--iptables=false) and ours is off: ${isolation.unavailable}` };
+    return { name, level: 'recorded', detail: `Docker Engine runs without its packet filter (--iptables=false) and ours is off: ${filter.unavailable}` };
   }
 }
 
@@ -244,13 +274,13 @@ const FEATURES: Feature[] = [
   { name: 'addresses inside', level: 'recorded', detail: "Instances of one VPC are not kept from taking each other's addresses" },
 ];
 
-const filterCheck = (isolation: Isolation): Check =>
-  isolation.unavailable === undefined
+const filterCheck = (filter: PacketFilter): Check =>
+  filter.unavailable === undefined
     ? { name: 'packet filter', ok: true, detail: 'nftables takes our rules' }
     : {
         name: 'packet filter',
         ok: false,
-        detail: `Our rules between VPCs are off: ${isolation.unavailable}`,
+        detail: `Our rules between VPCs are off: ${filter.unavailable}`,
         remedy: isRoot() ? 'sudo apt-get install nftables' : 'sudo cloud daemon start',
       };
 

@@ -2,7 +2,7 @@
 import { BlockList } from 'node:net';
 import type { DriverReport, Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
-import type { NetworkDriver, NetworkSpec } from '../../services/vpc/driver.ts';
+import type { NetworkDriver, NetworkSpec, Plane, ProbePacket } from '../../services/vpc/driver.ts';
 import type { MemoryWorld } from './world.ts';
 
 export class MemoryNetwork implements NetworkDriver {
@@ -64,6 +64,22 @@ export class MemoryNetwork implements NetworkDriver {
   /** This backend has no host. */
   reserved(): Promise<string[]> {
     return this.#world.faults.run('network.reserved', undefined, () => []);
+  }
+
+  apply(plane: Plane, signal: AbortSignal): Promise<void> {
+    return this.#world.faults.run('network.apply', signal, () => {
+      this.#world.plane = structuredClone(plane);
+    });
+  }
+
+  inForce(signal: AbortSignal): Promise<boolean> {
+    return this.#world.faults.run('network.inForce', signal, () => this.#world.plane !== undefined);
+  }
+
+  probe(_packet: ProbePacket, signal: AbortSignal): Promise<{ passes: boolean; detail: string }> {
+    return this.#world.faults.run('network.probe', signal, () => {
+      throw new DriverError('bad_spec', 'The memory driver carries no packets');
+    });
   }
 
   #refuseWhileUsed(id: string): void {

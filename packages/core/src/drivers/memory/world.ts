@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
 import { type ImageContent, type ImageObserved, normaliseReference } from '../../services/image/driver.ts';
 import type { InstanceSpec, LogLine, PortMapping } from '../../services/instance/driver.ts';
-import type { NetworkSpec } from '../../services/vpc/driver.ts';
+import type { NetworkSpec, Plane } from '../../services/vpc/driver.ts';
 import { Faults } from './faults.ts';
 import type { MemoryFiles } from './files.ts';
 
@@ -55,6 +55,8 @@ export class MemoryWorld {
   readonly volumes = new Map<string, MemoryVolumeState>();
   readonly snapshots = new Map<string, MemorySnapshotState>();
   readonly networks = new Map<string, MemoryNetworkState>();
+  /** What was applied last. */
+  plane: Plane | undefined;
   /** The host's, by normalised reference; two references of one image hold the same object. */
   readonly images = new Map<string, ImageObserved>();
   /** By owner. */

@@ -9,6 +9,7 @@ import { CATALOG } from '../instance-type/catalog.ts';
 import { sshKeys } from '../ssh-key/contract.ts';
 import { volumes } from '../volume/contract.ts';
 import { vpcs } from '../vpc/contract.ts';
+import { networks } from '../vpc/network-contract.ts';
 import { readUserData } from './cloudinit.ts';
 import { advanceBoot } from './cloudinit-run.ts';
 import { bootOf } from './cloudinit-script.ts';
@@ -246,6 +247,8 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       const before = observed?.startedAt;
       const mayRestart = (allowRestartAt ?? 0) > applied;
       const environment = await environmentOf(row, observed, spec, mayRestart, reconciliation);
+      // What decides about its packets is in force before it sends the first.
+      if (spec.power !== 'stopped' && observed?.power !== spec.power) await reconciliation.client({ network: networks }).network.settle({});
       // A restart counts when it has happened, not when a backend that is away was asked for it.
       observed = await driver.ensure({ ...spec, ...environment.spec }, { signal, allowRestart: mayRestart || environment.restart, onProgress: progress });
       const { detaching } = hidden(row);

@@ -14,6 +14,7 @@ export const vpc = resource('vpc', {
   reconciled: true,
   spec: {
     cidr: cidrField,
+    internet: z.boolean().default(true).meta({ description: 'Instances outside every subnet reach the outside, with the address of the host' }),
     description: z.string().max(255).optional().meta({ description: 'Free text' }),
   },
   status: {

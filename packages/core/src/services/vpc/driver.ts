@@ -1,5 +1,8 @@
 // The network port: a VPC as the backend makes it. Isolation between VPCs is the backend's duty from the moment `ensure` returns.
 import { type Driver, type Found, port } from '../../kernel/driver.ts';
+import type { Plane } from './plane.ts';
+
+export type * from './plane.ts';
 
 export interface NetworkSpec {
   id: string;
@@ -20,6 +23,28 @@ export interface NetworkDriver extends Driver {
   list(): Promise<Found[]>;
   /** CIDRs on the host that a VPC cannot have (other networks and routes), ours not among them. */
   reserved(): Promise<string[]>;
+  /**
+   * Puts the whole plane in force in one step: before it returns the old rules hold, after it the new ones, also for connections that are open.
+   * What cannot be enforced here: DriverError('failed') with the reason. Networks that the backend does not have yet are no error.
+   */
+  apply(plane: Plane, signal: AbortSignal): Promise<void>;
+  /** Whether what was applied last is in force still: others may flush the packet filter. */
+  inForce(signal: AbortSignal): Promise<boolean>;
+  /**
+   * Sends a packet from a running instance, with its address, and sees whether it arrives: somebody answers, refuses, or the receiver counts it.
+   * What cannot be tried here (an instance that does not run, a host that one may not look into): DriverError('bad_spec').
+   */
+  probe(packet: ProbePacket, signal: AbortSignal): Promise<{ passes: boolean; detail: string }>;
+}
+
+export interface ProbePacket {
+  instanceId: string;
+  to: string;
+  protocol: 'tcp' | 'udp' | 'icmp';
+  /** Of tcp and udp. */
+  port: number | undefined;
+  /** The instance that would receive it. */
+  receiverId: string | undefined;
 }
 
 export const networkPort = port<NetworkDriver>('network');

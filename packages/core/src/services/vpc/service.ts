@@ -16,9 +16,10 @@ import {
   parseAddress,
   parseCidr,
   sizeOf,
-} from './cidr.ts';
+} from '../../kernel/cidr.ts';
 import { vpcs } from './contract.ts';
 import { networkPort } from './driver.ts';
+import { networks as networkContract } from './network-contract.ts';
 import { migrations, type VpcTables } from './tables.ts';
 
 /** Free networks are taken from here: large, private, and seldom what a home router uses. */
@@ -193,7 +194,9 @@ export const vpcService = service(vpcs, (context) => {
       },
     },
     controller: {
-      async reconcile(vpc, { signal, report }) {
+      async reconcile(vpc, { signal, report, client }) {
+        // The rules first: there is no instant at which the network carries packets without them.
+        await client({ network: networkContract }).network.settle({});
         await driver.ensure({ id: vpc.id, name: vpc.name, cidr: vpc.spec.cidr, gateway: vpc.status.gateway as string }, signal);
         await report({ state: 'ready', reason: null });
       },

@@ -1,4 +1,4 @@
-// IPv4 arithmetic for VPCs: plain numbers, no strings inside.
+// IPv4 arithmetic: plain numbers, no strings inside.
 export interface Cidr {
   /** First address, as a number. */
   base: number;
