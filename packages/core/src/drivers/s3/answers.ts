@@ -22,18 +22,38 @@ export async function textOf(response: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString('utf8');
 }
 
-/** Contents of every element of that name; they are not nested in themselves in any answer of S3. */
+/** Contents of every element of that name; they are not nested in themselves in any answer of S3. Goes through it once, whatever is not closed. */
 export function elements(xml: string, name: string): string[] {
-  return [...xml.matchAll(new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`, 'g'))].map((match) => match[1] as string);
+  const found: string[] = [];
+  const [open, close] = [`<${name}`, `</${name}>`];
+  for (let at = xml.indexOf(open); at >= 0; at = xml.indexOf(open, at)) {
+    at += open.length;
+    if (!/[\s>]/.test(xml[at] ?? '')) continue;
+    const begin = xml.indexOf('>', at) + 1;
+    const end = begin === 0 ? -1 : xml.indexOf(close, begin);
+    if (end < 0) break;
+    found.push(xml.slice(begin, end));
+    at = end + close.length;
+  }
+  return found;
 }
 /** Text of the first element of that name. */
 export function textIn(xml: string, name: string): string | undefined {
   return elements(xml, name)[0]?.replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (whole, decimal?: string, hex?: string, named?: string) => {
-    if (decimal !== undefined) return String.fromCodePoint(Number(decimal));
-    if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
+    const code = decimal !== undefined ? Number(decimal) : hex !== undefined ? Number.parseInt(hex, 16) : undefined;
+    if (code !== undefined) return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
     return ENTITIES[named as string] ?? whole;
   });
 }
+
+/** Of what the engine says of an error: it is shown and logged. */
+const MOST_SAID = 300;
+/** `<code>: <message>`, as far as there is one. */
+export const saidIn = (xml: string): string =>
+  [textIn(xml, 'Code'), textIn(xml, 'Message')]
+    .filter((each) => each !== undefined && each !== '')
+    .join(': ')
+    .slice(0, MOST_SAID);
 
 const FULL = /^(InsufficientStorage|QuotaExceeded|XMinioStorageFull|XMinioAdminBucketQuotaExceeded)$/;
 const BUSY = /^(SlowDown|TooManyRequests|ServiceUnavailable|RequestTimeout|OperationAborted)$/;
@@ -49,7 +69,7 @@ export class AnswerError extends DriverError {
 
   constructor(status: number, xml: string, what: string) {
     const problem = textIn(xml, 'Code') ?? '';
-    const said = [problem, textIn(xml, 'Message')].filter((each) => each !== undefined && each !== '').join(': ');
+    const said = saidIn(xml);
     super(codeOf(status, problem), `${what}: the object store answered ${status}${said === '' ? '' : ` (${said})`}`, hintOf(status, problem));
     this.status = status;
     this.problem = problem;

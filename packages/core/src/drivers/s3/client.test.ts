@@ -174,6 +174,27 @@ describe('answers', () => {
     await expect(store.list(undefined, 10)).rejects.toMatchObject({ code: 'unavailable' });
   });
 
+  test('what is never closed is looked through once, and what is said is cut', async () => {
+    const open = '<Contents>'.repeat(300_000);
+    const { store } = await engine((request, response) => {
+      if (request.method === 'GET') return response.end(`<ListBucketResult>${open}<Key ${'<Key '.repeat(100_000)}`);
+      return response.writeHead(400).end(`<Error><Code>Odd</Code><Message>&#99999999;${'x'.repeat(100_000)}</Message></Error>`);
+    });
+    expect(await store.list('', 10)).toEqual([]);
+    const said = await put(store, randomBytes(10)).catch((error: Error) => error.message);
+    expect(said).toMatch(/Odd: &#99999999;x{200,300}\)$/);
+  });
+
+  test.each([['the same'], ['an older']])('a list that begins anew with %s name ends', async (which) => {
+    const [one, two] = ['000000000000aaaaaaaaaaaa', '000000000001aaaaaaaaaaaa'];
+    const { store, seen } = await engine((_, response, at) => {
+      const key = at === 1 ? two : which === 'the same' ? two : one;
+      response.end(`<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>${key}</Key><Size>1</Size></Contents></ListBucketResult>`);
+    });
+    await expect(store.list('', 1000)).rejects.toMatchObject({ code: 'failed' });
+    expect(seen).toHaveLength(2);
+  });
+
   test('ends when it is told to, whatever the engine does', async () => {
     const { store } = await engine(() => undefined);
     for (const what of [

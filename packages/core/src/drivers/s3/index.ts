@@ -193,9 +193,13 @@ export class S3ObjectStore implements ObjectStoreDriver {
       if (last !== '') query['start-after'] = this.#prefix + last;
       const xml = await this.#client.text({ method: 'GET', query, expect: [200], doing: 'Cannot list blobs', signal });
       const contents = elements(xml, 'Contents');
+      const before = last;
       for (const each of contents) {
         last = (textIn(each, 'Key') ?? '').slice(this.#prefix.length);
         if (ID.test(last)) found.push({ id: last, bytes: Number(textIn(each, 'Size')), createdAt: Date.parse(textIn(each, 'LastModified') ?? '') });
+      }
+      if (contents.length > 0 && Buffer.compare(Buffer.from(last), Buffer.from(before)) <= 0) {
+        throw new DriverError('failed', 'Cannot list blobs: the object store gives the same names again');
       }
       if (found.length >= limit || contents.length === 0 || textIn(xml, 'IsTruncated') !== 'true') return found;
     }

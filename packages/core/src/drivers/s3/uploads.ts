@@ -2,7 +2,7 @@
 
 import { DriverError } from '../../kernel/errors.ts';
 import type { Log } from '../../kernel/log.ts';
-import { elements, textIn, textOf } from './answers.ts';
+import { elements, saidIn, textIn, textOf } from './answers.ts';
 import type { S3Client } from './client.ts';
 import type { Cursor } from './cursor.ts';
 
@@ -11,6 +11,8 @@ const MOST_PARTS = 10_000;
 /** Parts of unknown length that are gathered at a time, in all uploads together: more would be too much memory. */
 const MOST_GATHERED = 8;
 const TIME_DIGITS = 12;
+/** Of uploads, a thousand in each: an engine that goes in circles comes to an end. */
+const MOST_PAGES = 1000;
 
 export class Uploads {
   readonly partBytes = PART_BYTES;
@@ -89,7 +91,7 @@ export class Uploads {
     if (response.statusCode !== 200 && repeated && (await this.#isThere(key, signal))) return;
     // S3 answers 200 before it knows, and tells of trouble in the body.
     if (response.statusCode !== 200 || !xml.includes('CompleteMultipartUploadResult')) {
-      const said = [textIn(xml, 'Code'), textIn(xml, 'Message')].filter((each) => each !== undefined).join(': ');
+      const said = saidIn(xml);
       if (response.statusCode === 412) throw new DriverError('failed', `There is a blob ${key} already`);
       throw new DriverError('unavailable', `${doing}: the object store did not put the parts together${said === '' ? '' : ` (${said})`}`);
     }
@@ -114,7 +116,7 @@ export class Uploads {
     const { signal } = new AbortController();
     try {
       let marker: Record<string, string> = {};
-      for (;;) {
+      for (let page = 0; page < MOST_PAGES; page++) {
         const query = { uploads: '', ...(this.#prefix === '' ? {} : { prefix: this.#prefix }), ...marker };
         const xml = await this.#client.text({ method: 'GET', query, expect: [200], doing: 'Cannot list uploads', signal });
         for (const upload of elements(xml, 'Upload')) {
