@@ -3,6 +3,7 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { DriverSet } from '../../kernel/driver.ts';
 import { MemoryCompute } from './compute.ts';
+import { MemoryDns } from './dns.ts';
 import type { Faults } from './faults.ts';
 import { MemoryImage } from './image.ts';
 import { MemoryNetwork } from './network.ts';
@@ -17,6 +18,7 @@ export interface MemoryDriverSet extends DriverSet {
     volume: MemoryVolume;
     image: MemoryImage;
     'object-store': MemoryObjectStore;
+    dns: MemoryDns;
   }>;
   /** Trouble on demand. */
   readonly faults: Faults;
@@ -34,6 +36,7 @@ export function memoryDrivers(options: { clock?: Clock } = {}): MemoryDriverSet 
       volume: new MemoryVolume(world),
       image: new MemoryImage(world),
       'object-store': new MemoryObjectStore(world),
+      dns: new MemoryDns(world),
     },
     faults: world.faults,
     world,
