@@ -14,7 +14,7 @@ import { type Bench, bench, faultOf } from '../../testing/bench.ts';
 import { testContracts } from '../../testing/gadget.ts';
 import { people } from '../../testing/people.ts';
 import { listenS3 } from './s3/listen.ts';
-import { refuseAddress } from './webhook.ts';
+import { refuseHost } from './webhook.ts';
 
 interface Event {
   eventName: string;
@@ -260,13 +260,14 @@ describe('where nothing is sent', () => {
     const hosts = [
       ...['127.0.0.1', 'localhost', 'a.localhost', '127.1', '2130706433', '0x7f.1', '0.0.0.0', '[::1]', '[::]', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]'],
       ...['169.254.169.254', '[fe80::1]', '224.0.0.1', '255.255.255.255', '[64:ff9b::a9fe:a9fe]', '[2002:7f00:1::]', '[fd00:ec2::254]'],
+      ...['168.63.129.16', '192.0.0.192', '[fd20:ce::254]', '[64:ff9b:1::7f00:1]', '[2001:0:7f00:1::]', '[::127.0.0.1]', '[::ffff:0:127.0.0.1]'],
       ...(own === undefined ? [] : [own]),
     ];
     for (const host of hosts) {
       const fault = await faultOf(b.cloud.bucket.notification('photos', { rules: [{ webhook: `http://${host}:8080/` }] }));
       expect(fault, host).toMatchObject({ code: 'invalid_input', details: [{ path: 'rules.0.webhook' }] });
     }
-    for (const host of ['10.1.2.3', '192.168.77.9', '[2001:db8::1]', 'example.com']) expect(refuseAddress(host), host).toBeUndefined();
+    for (const host of ['10.1.2.3', '192.168.77.9', '[2001:db8::1]', 'example.com']) expect(await refuseHost(host), host).toBeUndefined();
     for (const url of ['ftp://example.com', 'file:///etc/passwd', 'nonsense']) {
       expect((await faultOf(b.cloud.bucket.notification('photos', { rules: [{ webhook: url }] }))).code, url).toBe('invalid_input');
     }

@@ -12,7 +12,7 @@ import { engineOf } from './engine/objects.ts';
 import { all, chunks, marks, one, run } from './engine/sql.ts';
 import type { ObjectChange } from './engine/types.ts';
 import { recordOf } from './notification-record.ts';
-import { postTo, refuseAddress } from './webhook.ts';
+import { postTo, refuseHost } from './webhook.ts';
 
 export const notificationMigrations: Migration[] = [
   {
@@ -125,7 +125,7 @@ export class Notifier {
         await mustAlso(this.#context, calling, 'queue:send', queue.name);
       }
       if (webhook !== undefined) {
-        const problem = refuseAddress(new URL(webhook).hostname);
+        const problem = await refuseHost(new URL(webhook).hostname);
         if (problem !== undefined) throw invalid(`${at}.${index}.webhook`, problem);
       }
     }
