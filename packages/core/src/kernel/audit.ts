@@ -1,7 +1,6 @@
 // The audit log. Each line carries a keyed hash of itself and of the line before it, and the head of a tenant's chain says with another where it begins and ends;
 // so a line that was changed, removed, moved, doubled or put in is found by verification (audit-verify.ts), unless one has the key.
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
-import { CompiledQuery } from 'kysely';
 import {
   type AuditRecord,
   BREAK,
@@ -21,6 +20,7 @@ import { type Verification, verifyChain } from './audit-verify.ts';
 import type { Db, Tx } from './db.ts';
 import { Fault } from './errors.ts';
 import type { Keyring, Reseal } from './keyring.ts';
+import { run } from './sql.ts';
 import type { Store, Unit } from './store.ts';
 
 /** What is written down of one call. Absent: not known. */
@@ -210,15 +210,14 @@ export class AuditLog {
     const record = recordOf(head.seq + 1, now, line);
     const hash = lineHash(key, head.hash, record);
     if (!(await this.#move(tx, key, line.tenantId, head, { ...head, seq: record.seq, hash }))) return false;
-    await tx.executeQuery(CompiledQuery.raw(ADD, [...COLUMNS.map((column) => record[column]), hash]));
+    await run(tx, ADD, ...COLUMNS.map((column) => record[column]), hash);
     return true;
   }
 
   /** Compares before it writes, so that a head kept in memory can be stale and never wrong. */
   async #move(tx: Tx, key: KeyObject, tenant: string, from: Head, to: Omit<Head, 'mac'>): Promise<boolean> {
     const next = withMac(key, tenant, to);
-    const { numAffectedRows } = await tx.executeQuery(CompiledQuery.raw(MOVE, [next.seq, next.hash, next.first_seq, next.anchor, next.mac, tenant, from.mac]));
-    if (numAffectedRows === 0n) return false;
+    if ((await run(tx, MOVE, next.seq, next.hash, next.first_seq, next.anchor, next.mac, tenant, from.mac)) === 0) return false;
     this.#key = key;
     if (this.#heads.size >= MOST_HEADS && !this.#heads.has(tenant)) this.#heads.delete(this.#heads.keys().next().value as string);
     this.#heads.set(tenant, next);

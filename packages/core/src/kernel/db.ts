@@ -14,6 +14,7 @@ import {
   type Driver,
   Kysely,
   type QueryResult,
+  SqliteAdapter,
   SqliteDialect,
   SqliteDriver,
   type Transaction,
@@ -119,6 +120,8 @@ class Connection implements DatabaseConnection {
   #inTransaction = false;
   /** Something was written that is not synced. */
   #dirty = false;
+  /** It is being synced. */
+  #syncing = false;
   /** After a sync that failed nobody knows what is on the disk, and syncing again would not tell. */
   #broken: Error | undefined;
 
@@ -162,14 +165,32 @@ class Connection implements DatabaseConnection {
     for (const row of this.#prepare(sql).iterate(parameters)) yield { rows: [row as R] };
   }
 
+  /**
+   * A statement that can be run in this very moment: any one in the transaction that is under way, and one that only reads while there is none and all that was
+   * committed lasts. Undefined: wait for your turn, by `executeQuery` of the database.
+   */
+  now(text: string, inTransaction: boolean): Database.Statement<unknown[]> | undefined {
+    if (this.#inTransaction !== inTransaction || this.#syncing) return undefined;
+    if (this.#broken !== undefined) throw this.#broken;
+    const statement = this.#prepare(text);
+    if (statement.readonly) return statement;
+    if (!inTransaction) return undefined;
+    this.#dirty = true;
+    return statement;
+  }
+
   /** Resolves when what was committed would survive loss of power. */
   async #last(): Promise<void> {
     this.#dirty = false;
+    if (this.#sync === undefined) return;
+    this.#syncing = true;
     try {
-      await this.#sync?.();
+      await this.#sync();
     } catch (error) {
       this.#broken = Object.assign(new Error('The log of the database could not be synced', { cause: error }), { code: 'SQLITE_IOERR_FSYNC' });
       throw this.#broken;
+    } finally {
+      this.#syncing = false;
     }
   }
 
@@ -189,6 +210,9 @@ class OneConnection extends SqliteDriver {
     this.#closed = closed;
   }
 
+  get connection(): Connection {
+    return this.#connection;
+  }
   override acquireConnection(): Promise<DatabaseConnection> {
     return Promise.resolve(this.#connection);
   }
@@ -198,16 +222,38 @@ class OneConnection extends SqliteDriver {
   }
 }
 
-class Dialect extends SqliteDialect {
-  readonly #driver: () => Driver;
+/** What a database and its transactions have in common: by it the connection is found that both use. */
+class Adapter extends SqliteAdapter {
+  readonly connection: Connection;
 
-  constructor(database: Database.Database, driver: () => Driver) {
+  constructor(connection: Connection) {
+    super();
+    this.connection = connection;
+  }
+}
+
+class Dialect extends SqliteDialect {
+  readonly #driver: OneConnection;
+
+  constructor(database: Database.Database, driver: OneConnection) {
     super({ database });
     this.#driver = driver;
   }
   override createDriver(): Driver {
-    return this.#driver();
+    return this.#driver;
   }
+  override createAdapter(): Adapter {
+    return new Adapter(this.#driver.connection);
+  }
+}
+
+/**
+ * A statement to be run by the caller at once, without the turns of promises that every query of kysely takes: in a transaction always, on the database itself
+ * if it only reads and nobody has a transaction. Undefined: use `executeQuery`, which waits.
+ */
+export function statementNow(db: Db | Tx, text: string): Database.Statement<unknown[]> | undefined {
+  const { adapter } = db.getExecutor();
+  return adapter instanceof Adapter ? adapter.connection.now(text, db.isTransaction) : undefined;
 }
 
 /** Ours, beside SQLite's: opened when there is something to sync. Closing it takes no lock away, since SQLite holds none on its log. */
@@ -259,7 +305,7 @@ export function openDb(file: string, options: { durable: boolean }): OpenedDb {
     database.pragma('busy_timeout = 500');
     const opened = database;
     const log = new LogFile(`${file}-wal`);
-    const driver = () => new OneConnection(opened, options.durable ? () => log.sync() : undefined, () => log.close());
+    const driver = new OneConnection(opened, options.durable ? () => log.sync() : undefined, () => log.close());
     const db = new Kysely<KernelTables>({ dialect: new Dialect(database, driver) });
     return { db, close: () => db.destroy() };
   } catch (error) {

@@ -1,7 +1,7 @@
 // Group commit: works that come while a transaction is being made share the next one, and with it the one sync to disk that makes them all last.
 // Each runs in a savepoint of its own, so that one which throws takes nothing of the others with it.
-import { CompiledQuery } from 'kysely';
 import { Fault } from './errors.ts';
+import { run } from './sql.ts';
 import type { Store, Unit } from './store.ts';
 
 export interface SubmittedBy {
@@ -20,9 +20,9 @@ interface Entry {
 
 /** Works in one transaction: more would make the first of them wait too long. */
 const MOST = 64;
-const begin = CompiledQuery.raw('savepoint work');
-const undo = CompiledQuery.raw('rollback to work');
-const end = CompiledQuery.raw('release work');
+const begin = 'savepoint work';
+const undo = 'rollback to work';
+const end = 'release work';
 
 export class GroupCommit {
   readonly #store: Store;
@@ -64,19 +64,19 @@ export class GroupCommit {
       await this.#store.transaction({ tenantId: '', principal: 'system' }, async (whole) => {
         for (const entry of entries) {
           const changes = { ...whole.changes, rows: [], events: false, operations: [] };
-          await whole.tx.executeQuery(begin);
+          await run(whole.tx, begin);
           try {
             const { tenantId, principal, requestId } = entry.by;
             const value = await entry.work({ tx: whole.tx, now: this.#store.clock.now(), tenantId, principal, requestId, changes });
-            await whole.tx.executeQuery(end);
+            await run(whole.tx, end);
             whole.changes.rows.push(...changes.rows);
             whole.changes.operations.push(...changes.operations);
             whole.changes.events ||= changes.events;
             done.push({ entry, value });
           } catch (error) {
             // Where the database has given up the whole transaction (a full disk), this throws as well, and all of them have failed.
-            await whole.tx.executeQuery(undo);
-            await whole.tx.executeQuery(end);
+            await run(whole.tx, undo);
+            await run(whole.tx, end);
             failed.push({ entry, error });
           }
         }

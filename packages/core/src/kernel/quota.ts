@@ -1,9 +1,9 @@
 // Limits per tenant: counted in the transaction that creates, changes or removes, so that no race can overshoot and nothing stays reserved by a failure.
-import { CompiledQuery } from 'kysely';
 import { INSTALLATION } from './authorize.ts';
 import type { AnyResource } from './contract.ts';
 import type { Db } from './db.ts';
 import { Fault } from './errors.ts';
+import { all, one } from './sql.ts';
 import type { Unit } from './store.ts';
 
 /** In place of a tenant's id: the limits of those that have none of their own. */
@@ -23,12 +23,12 @@ export async function limitsOf(db: Db, tenantId: string, names: readonly string[
   const limits = new Map<string, Limit>();
   // What belongs to the installation is nobody's to limit.
   if (tenantId === INSTALLATION || names.length === 0) return limits;
-  const { rows: found } = await db.executeQuery<{ tenant: string; name: string; value: number }>(
-    CompiledQuery.raw(`select tenant, name, value from quota_limit where tenant in (?, ?) and name in (${names.map(() => '?').join(', ')})`, [
-      tenantId,
-      EVERY_TENANT,
-      ...names,
-    ]),
+  const found = await all<{ tenant: string; name: string; value: number }>(
+    db,
+    `select tenant, name, value from quota_limit where tenant in (?, ?) and name in (${names.map(() => '?').join(', ')})`,
+    tenantId,
+    EVERY_TENANT,
+    ...names,
   );
   for (const { tenant, name, value } of found) {
     if (tenant === tenantId) limits.set(name, { value, source: 'tenant' });
@@ -45,11 +45,11 @@ const COUNT =
 export async function adjustQuota(unit: Unit, before: Record<string, number> | undefined, after: Record<string, number> | undefined): Promise<void> {
   const names = new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})]);
   const changes = [...names].map((name) => ({ name, change: (after?.[name] ?? 0) - (before?.[name] ?? 0) })).filter(({ change }) => change !== 0);
+  if (changes.length === 0) return;
   const more = changes.filter(({ change }) => change > 0).map(({ name }) => name);
   const limits = await limitsOf(unit.tx, unit.tenantId, more);
   for (const { name, change } of changes) {
-    const { rows } = await unit.tx.executeQuery<{ value: number }>(CompiledQuery.raw(COUNT, [unit.tenantId, name, change]));
-    const [usage] = rows as [{ value: number }];
+    const usage = (await one<{ value: number }>(unit.tx, COUNT, unit.tenantId, name, change)) as { value: number };
     const limit = limits.get(name);
     if (change > 0 && limit !== undefined && usage.value > limit.value) {
       throw new Fault('quota_exceeded', `This needs ${change} more ${name}, and ${usage.value - change} of ${limit.value} are in use`, {

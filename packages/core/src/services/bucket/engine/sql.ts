@@ -1,22 +1,5 @@
-// Statements of the engine are written by hand: making them with a query builder costs more than running them.
-import { CompiledQuery } from 'kysely';
-import type { Db, Tx } from '../../../kernel/db.ts';
-
-type Value = string | number | null;
-
-/** Rows of a statement that gives some. */
-export async function all<T>(db: Db | Tx, text: string, ...values: readonly Value[]): Promise<T[]> {
-  return (await db.executeQuery<T>(CompiledQuery.raw(text, values as Value[]))).rows;
-}
-
-export async function one<T>(db: Db | Tx, text: string, ...values: readonly Value[]): Promise<T | undefined> {
-  return (await db.executeQuery<T>(CompiledQuery.raw(text, values as Value[]))).rows[0];
-}
-
-/** How many rows a statement changed. */
-export async function run(db: Db | Tx, text: string, ...values: readonly Value[]): Promise<number> {
-  return Number((await db.executeQuery(CompiledQuery.raw(text, values as Value[]))).numAffectedRows ?? 0);
-}
+// What statements of the engine are made with. They are written by hand: making them with a query builder costs more than running them.
+export { all, one, run } from '../../../kernel/sql.ts';
 
 export const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ');
 
