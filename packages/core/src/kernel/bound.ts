@@ -52,6 +52,8 @@ export interface Frame {
   startedAt: number;
   /** Of a write: for its preparation only. */
   signal: AbortSignal;
+  /** The preparation wrote the line of the audit. */
+  audited?: true;
 }
 
 const maybe = (near: string | undefined): string => (near === undefined ? '' : `; did you mean ${near}?`);

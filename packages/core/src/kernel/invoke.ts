@@ -24,7 +24,17 @@ import type { Log } from './log.ts';
 import type { OutsideSource } from './master-key.ts';
 import { Outcomes } from './outcome.ts';
 import { refFields, resolveRefs } from './resolve.ts';
-import { type Call, Outdated, type Preparation, type Reconciliation, type Rows, type Service, type ServiceContext, type ServiceDefinition } from './service.ts';
+import {
+  type Call,
+  type CallLine,
+  Outdated,
+  type Preparation,
+  type Reconciliation,
+  type Rows,
+  type Service,
+  type ServiceContext,
+  type ServiceDefinition,
+} from './service.ts';
 import { appendEvent, appendOperation, type Committed, type Store, type Unit } from './store.ts';
 import { type Row, Table } from './table.ts';
 import { validate } from './validate.ts';
@@ -400,6 +410,7 @@ export class Kernel implements Core {
         target: frame.target,
         input: frame.input,
         rows: new Table(bound.contract, tenantId, this.#store.db) as unknown as Rows<Contract>,
+        line: this.#line(frame, invocation),
         client: (contracts) =>
           clientOf(
             contracts,
@@ -416,6 +427,19 @@ export class Kernel implements Core {
     }
   }
 
+  #line(frame: Frame, invocation: Invocation): CallLine {
+    const { principal, requestId, tenantId } = frame;
+    return {
+      get written() {
+        return frame.audited === true;
+      },
+      write: (unit) => this.#outcomes.done({ ...unit, tenantId }, invocation, { principal, requestId, decision: decisionOf(frame) }),
+      committed: () => {
+        frame.audited = true;
+      },
+    };
+  }
+
   /** Steps 7 to 13. */
   #commit(frame: Frame, invocation: Invocation, idempotency: IdempotencyKey | undefined): Promise<Answer> {
     const { operation, tenantId, principal, requestId } = frame;
@@ -426,7 +450,8 @@ export class Kernel implements Core {
       }
       const answer = await this.#inside(frame, unit, invocation);
       await this.#access.stillOpen(frame, unit);
-      await this.#outcomes.done(unit, invocation, { principal, requestId, targetId: idOf(answer.value), decision: decisionOf(frame) });
+      const targetId = idOf(answer.value);
+      if (frame.audited === undefined) await this.#outcomes.done(unit, invocation, { principal, requestId, targetId, decision: decisionOf(frame) });
       if (idempotency !== undefined) await storeAnswer(unit, idempotency, answer, operation.answerKept * 1000);
       return answer;
     });

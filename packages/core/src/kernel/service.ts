@@ -44,6 +44,15 @@ interface CallBase<Input> {
   readonly signal: AbortSignal;
 }
 
+/** The line of the audit of a call whose preparation changes something: written with that change, neither is there without the other. */
+export interface CallLine {
+  readonly written: boolean;
+  /** As part of a submitted work. */
+  write(unit: Unit): Promise<void>;
+  /** That work was committed: the call's own transaction writes no other. */
+  committed(): void;
+}
+
 /** Before the transaction: may wait for backends and call other services. May change `input` (defaults that need a look at the world). */
 export interface Preparation<C extends Contract, Input> extends Omit<CallBase<Input>, 'input' | 'signal'> {
   input: Input;
@@ -52,6 +61,8 @@ export interface Preparation<C extends Contract, Input> extends Omit<CallBase<In
   /** The rows of the call's own resource as they are now; the transaction looks again. */
   readonly rows: Pick<Rows<C>, 'find' | 'get' | 'byId' | 'list'>;
   readonly target: string | undefined;
+  /** For what is changed here and now (`submit`), not in the call's transaction. */
+  readonly line: CallLine;
   /** Calls as this principal, each in a transaction of its own. */
   client<C extends Contracts>(contracts: C): Client<C>;
 }

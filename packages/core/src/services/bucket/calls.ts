@@ -1,7 +1,7 @@
 // What the services of object storage have in common: who calls, whose bucket it is, and what else they must be allowed besides the operation itself.
 import type { Principal } from '../../kernel/authorize.ts';
 import { Fault } from '../../kernel/errors.ts';
-import type { ServiceContext } from '../../kernel/service.ts';
+import type { CallLine, ServiceContext } from '../../kernel/service.ts';
 import type { ObjectEngine } from './engine/objects.ts';
 import type { Actor, Bucket } from './engine/types.ts';
 
@@ -13,10 +13,12 @@ export interface Calling {
   readonly source: string;
   readonly requestId: string;
   readonly administers: boolean;
+  /** Of a preparation. */
+  readonly line?: CallLine | undefined;
 }
 
-/** The kernel writes the line of the audit. */
-export const actorOf = ({ principal, tenantId, source, requestId }: Calling): Actor => ({
+/** The kernel writes the line of the audit; what a preparation changes is written down with the change. */
+export const actorOf = ({ principal, tenantId, source, requestId, line }: Calling): Actor => ({
   principal: principal.id,
   speaker: principal,
   principalName: principal.name,
@@ -25,6 +27,7 @@ export const actorOf = ({ principal, tenantId, source, requestId }: Calling): Ac
   source,
   requestId,
   audited: true,
+  line,
 });
 
 /** A bucket of the caller's tenant; another's is not there. */

@@ -74,15 +74,19 @@ export class Ground {
   }
 
   /** Changes something of a bucket, with others in one commit, and with the bucket as it is then. What was let go of leaves the store after it. */
-  async change<T>(bucket: Bucket, actor: Pick<Actor, 'principal' | 'requestId'>, work: (change: Change) => Promise<T>): Promise<T> {
+  async change<T>(bucket: Bucket, actor: Pick<Actor, 'principal' | 'requestId' | 'line'>, work: (change: Change) => Promise<T>): Promise<T> {
     let discarded = false;
+    let audited = false;
     try {
-      return await this.context.submit({ tenantId: bucket.tenantId, principal: actor.principal, requestId: actor.requestId }, async (unit) => {
-        const change: Change = { ...unit, unit, bucket: await this.buckets.current(unit.tx, bucket), discarded: false };
+      const done = await this.context.submit({ tenantId: bucket.tenantId, principal: actor.principal, requestId: actor.requestId }, async (unit) => {
+        const change: Change = { ...unit, unit, bucket: await this.buckets.current(unit.tx, bucket), discarded: false, audited: false };
         const result = await work(change);
         discarded = change.discarded;
+        audited = change.audited;
         return result;
       });
+      if (audited) actor.line?.committed();
+      return done;
     } catch (error) {
       throw inEngineWords(error);
     } finally {
@@ -108,7 +112,13 @@ export class Ground {
   }
 
   /** The audit line of a change, in its transaction. */
-  async audit({ unit, bucket }: Change, actor: Actor, permission: string, key: string): Promise<void> {
+  async audit(change: Change, actor: Actor, permission: string, key: string): Promise<void> {
+    const { unit, bucket } = change;
+    const { line } = actor;
+    if (line !== undefined && !line.written && !change.audited) {
+      await line.write(unit);
+      change.audited = true;
+    }
     if (actor.audited === true) return;
     await this.context.audit.note(
       { ...actorLine(actor), tenantId: bucket.tenantId, permission, target: `${bucket.name}/${key}`, targetId: bucket.id, outcome: 'ok' },
@@ -135,4 +145,6 @@ export interface Change extends Unit {
   readonly bucket: Bucket;
   /** Blobs were let go of. */
   discarded: boolean;
+  /** The line of the call was written. */
+  audited: boolean;
 }

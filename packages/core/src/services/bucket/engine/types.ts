@@ -1,5 +1,6 @@
 // What the engine of object storage knows, in its own words: no XML, no HTTP. The S3 listener and the services `bucket` and `object` both stand on this.
 import type { Principal } from '../../../kernel/authorize.ts';
+import type { CallLine } from '../../../kernel/service.ts';
 import type { BucketConfig } from './config.ts';
 import type { ObjectError } from './problem.ts';
 
@@ -39,8 +40,9 @@ export interface Actor {
   readonly credential: string | undefined;
   readonly source: string;
   readonly requestId: string;
-  /** A call of the kernel: its line in the audit is written there. */
+  /** A call of the kernel: its line in the audit is written there, or with the first change as this one says. */
   readonly audited?: boolean | undefined;
+  readonly line?: CallLine | undefined;
 }
 
 /** Headers that are kept and given back as they came, in lower case. */
