@@ -69,3 +69,30 @@ test('a retention that is set along with a legal hold is a retention', async () 
   expect(await faultOf(b.cloud.object.setLock('photos/k', { mode: 'COMPLIANCE', until, legalHold: false }))).toMatchObject({ code: 'forbidden' });
   expect(await b.cloud.object.setLock('photos/k', { legalHold: false })).toMatchObject({ legalHold: false });
 });
+
+test('a bucket goes with what is in it where that may be deleted', async () => {
+  await using b = await bench();
+  await b.cloud.bucket.create({ name: 'photos', versioning: 'enabled' });
+  await put(b.cloud, 'photos/k');
+  await b.cloud.object.uploadStart('photos/u', {});
+  await b.cloud.role.create({ name: 'cleaner', permissions: ['bucket:delete'] });
+  await b.cloud.serviceAccount.create({ name: 'ci', roles: ['cleaner'] });
+  const cleaner = b.as(await b.core.principal((await b.cloud.serviceAccount.get('ci')).id));
+  expect(await faultOf(cleaner.bucket.delete('photos', { force: true }))).toMatchObject({ code: 'forbidden', details: { permission: 'object:delete' } });
+  const deny = { Effect: 'Deny', Principal: '*', Action: 's3:DeleteObjectVersion', Resource: 'arn:aws:s3:::photos/k' };
+  await b.cloud.bucket.configure('photos', { name: 'policy', value: document(deny) });
+  expect(await faultOf(b.cloud.bucket.delete('photos', { force: true }))).toMatchObject({ code: 'forbidden' });
+  expect(await b.cloud.object.list('photos', {})).toMatchObject({ items: [{ key: 'k' }] });
+  await b.cloud.bucket.configure('photos', { name: 'policy' });
+  await b.cloud.bucket.delete('photos', { force: true });
+  expect((await b.cloud.bucket.list({})).items).toEqual([]);
+});
+
+test('a Deny of versioning holds for calls, too', async () => {
+  await using b = await bench();
+  await b.cloud.bucket.create({ name: 'photos' });
+  const deny = { Effect: 'Deny', Principal: '*', Action: 's3:PutBucketVersioning', Resource: 'arn:aws:s3:::photos' };
+  await b.cloud.bucket.configure('photos', { name: 'policy', value: document(deny) });
+  expect(await faultOf(b.cloud.bucket.update('photos', { versioning: 'enabled' }))).toMatchObject({ code: 'forbidden' });
+  expect(await b.cloud.bucket.update('photos', { maxObjects: 5 })).toMatchObject({ versioning: 'off' });
+});

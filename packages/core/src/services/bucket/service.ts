@@ -2,7 +2,7 @@
 import { Fault } from '../../kernel/errors.ts';
 import type { Listener } from '../../kernel/listener.ts';
 import { type Call, type Preparation, type RowOf, type ServiceContext, service } from '../../kernel/service.ts';
-import { actorOf, bucketOf, type Calling, refuseDenied } from './calls.ts';
+import { actorOf, bucketOf, type Calling, mustAlso, refuseDenied } from './calls.ts';
 import { checkedConfig } from './configuring.ts';
 import { buckets, CONFIG_NAMES, s3Keys, s3s } from './contract.ts';
 import { objectStorePort } from './driver.ts';
@@ -83,11 +83,24 @@ export const bucketService = service(buckets, (context) => {
         // The system takes a tenant down with all that is in it: nobody is left for whom locked versions would be kept.
         const ending = call.principal.kind === 'system';
         if (!call.input.force && !ending) return;
+        // What is deleted along with its bucket is deleted: it takes what it takes one by one.
+        const may = async (key: string, version: string | undefined): Promise<void> => {
+          const [permission, action] =
+            version === undefined ? (['object:uploadAbort', 's3:AbortMultipartUpload'] as const) : (['object:delete', 's3:DeleteObjectVersion'] as const);
+          await mustAlso(context, call, permission, `${bucket.name}/${key}`);
+          await refuseDenied(context, engine, call, bucket, action, key, { version });
+        };
         try {
-          await engine.clear(bucket, { actor: actorOf(call), locked: ending, signal: call.signal });
+          await engine.clear(bucket, { actor: actorOf(call), locked: ending, ...(ending ? {} : { may }), signal: call.signal });
         } catch (error) {
           throw toFault(error, bucket.name);
         }
+      },
+      async update(call) {
+        if (call.input.versioning === undefined) return;
+        const row = await call.rows.find(call.target as string);
+        const bucket = row === undefined ? undefined : await engine.byId(row.id);
+        if (bucket !== undefined) await denied(call, bucket, 's3:PutBucketVersioning');
       },
       async configure(call) {
         const bucket = await ofPreparation(call);
@@ -131,6 +144,7 @@ export const bucketService = service(buckets, (context) => {
       notification: (call) => configure(call, 'notifications'),
       async *verify(call) {
         const bucket = await bucketOf(engine, call, call.target.name);
+        await denied(call, bucket, 's3:ListBucketVersions');
         try {
           for await (const { checked, bytes, damage } of engine.verify(bucket, { prefix: call.input.prefix, signal: call.signal })) {
             yield { checked, bytes, damaged: damage.map(({ part, ...rest }) => (part === undefined ? rest : { ...rest, part })) };

@@ -84,17 +84,20 @@ export interface ClearOptions {
   actor: Actor;
   /** Locked versions too: the tenant ends, and nobody is left for whom they would be kept. */
   locked?: boolean;
+  /** Asked before a version goes, or an upload is given up (`version` is undefined then); throws where it may not. */
+  may?: (key: string, version: string | undefined) => Promise<void>;
   signal: AbortSignal;
 }
 
 /** Repeatable: each batch is for good. `locked` when versions are left that may not be deleted. */
-export async function clearBucket(ground: Ground, bucket: Bucket, { actor, locked = false, signal }: ClearOptions): Promise<void> {
+export async function clearBucket(ground: Ground, bucket: Bucket, { actor, locked = false, may, signal }: ClearOptions): Promise<void> {
   let refused: ObjectError | undefined;
   for (let from: Parameters<typeof scanVersions>[2] | undefined = { key: '', inclusive: true }; from !== undefined; ) {
     signal.throwIfAborted();
     const rows: VersionRow[] = await scanVersions(ground, bucket.id, from, undefined, BATCH);
     const last = rows.at(-1);
     if (last === undefined) break;
+    for (const { key, version } of may === undefined ? [] : rows) await may?.(key, version);
     refused = (await ground.change(bucket, actor, (change) => clearSome(ground, change, rows, actor, locked))) ?? refused;
     from = rows.length < BATCH ? undefined : { row: last };
     await breath();
@@ -102,8 +105,9 @@ export async function clearBucket(ground: Ground, bucket: Bucket, { actor, locke
   if (refused !== undefined) throw refused;
   for (;;) {
     signal.throwIfAborted();
-    const upload = await one<{ id: string }>(ground.db, 'select id from object_upload where bucket_id = ? limit 1', bucket.id);
+    const upload = await one<{ id: string; key: string }>(ground.db, 'select id, key from object_upload where bucket_id = ? limit 1', bucket.id);
     if (upload === undefined) break;
+    await may?.(upload.key, undefined);
     await ground.change(bucket, actor, (change) => dropUpload(change, upload.id));
     await breath();
   }
