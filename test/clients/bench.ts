@@ -6,28 +6,38 @@ import { join, relative } from 'node:path';
 import { S3Daemon } from '../s3/daemon.ts';
 import type { Account } from '../s3/suite.ts';
 
-const PATH = [process.env['PATH'], '/usr/local/bin', '/usr/bin', '/bin'].filter(Boolean).join(':');
+/** Programs that `npm run setup -- --for test` takes out of their packages, because installed they would be services (scripts/clients.mjs). */
+const UNPACKED = join(import.meta.dirname, '../../node_modules/.cache/thecloud/clients');
+const PATH = [UNPACKED, process.env['PATH'], '/usr/local/bin', '/usr/bin', '/bin'].filter(Boolean).join(':');
 
-/** The Debian package that brings each. */
-const PACKAGES = { aws: 'awscli', rclone: 'rclone', restic: 'restic', s3cmd: 's3cmd', curl: 'curl' } as const;
+/** The Debian package that brings each; nobody's set-up brings those without. */
+const PACKAGES = {
+  aws: 'awscli',
+  rclone: 'rclone',
+  restic: 'restic',
+  s3cmd: 's3cmd',
+  curl: 'curl',
+  'docker-registry': 'docker-registry',
+  terraform: undefined,
+} as const;
 
 /** Why a client's tests cannot run; undefined when they can. Throws instead of excusing when CLOUD_REQUIRED names s3-clients. */
 export function clientMissing(...programs: (keyof typeof PACKAGES)[]): string | undefined {
-  const missing = programs.filter(
-    (program) =>
-      !PATH.split(':').some((folder) => {
-        try {
-          accessSync(join(folder, program), constants.X_OK);
-          return true;
-        } catch {
-          return false; // not in this folder
-        }
-      }),
-  );
+  const missing = programs.filter((program) => !PATH.split(':').some((folder) => isProgram(join(folder, program))));
   if (missing.length === 0) return undefined;
-  const reason = `no ${missing.join(', no ')}; apt-get install ${missing.map((program) => PACKAGES[program]).join(' ')}`;
-  if ((process.env['CLOUD_REQUIRED'] ?? '').split(',').includes('s3-clients')) throw new Error(`The S3 clients are required: ${reason}`);
+  const packages = missing.map((program) => PACKAGES[program]).filter((name) => name !== undefined);
+  const reason = `no ${missing.join(', no ')} on the PATH${packages.length === 0 ? '' : '; npm run setup -- --for test'}`;
+  if (packages.length > 0 && (process.env['CLOUD_REQUIRED'] ?? '').split(',').includes('s3-clients')) throw new Error(`The S3 clients are required: ${reason}`);
   return reason;
+}
+
+function isProgram(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false; // not in this folder
+  }
 }
 
 export interface Result {
