@@ -91,7 +91,7 @@ export class FilesObjectStore implements ObjectStoreDriver {
           over = true;
           break;
         }
-        head.push(next.value);
+        head.push(Buffer.from(next.value)); // it is good only until the next is asked for
         held += next.value.length;
         if (size !== undefined && held > size) throw unexpected(size, held);
       }

@@ -10,9 +10,8 @@ import type { Room } from './room.ts';
 
 /** Digits of an id that name its directory: one for each 4 hours and 40 minutes. */
 const TIME_DIGITS = 6;
-const WRITE_BYTES = 256 * 1024;
-/** Four sealed segments of the engine (64 KiB and 16 bytes): then it seldom gets one in two pieces. */
-const READ_BYTES = 4 * (64 * 1024 + 16);
+/** Eight sealed segments of the engine (64 KiB and 16 bytes): then it seldom gets one in two pieces. */
+const READ_BYTES = 8 * (64 * 1024 + 16);
 /** What is not on the disk yet is kept this small, or the last sync of a long upload would hold up everybody's. */
 const SYNC_BYTES = 32 * 1024 * 1024;
 const STATS_AT_ONCE = 32;
@@ -73,45 +72,29 @@ export class LargeBlobs {
 
   async #fill(handle: FileHandle, source: AsyncIterable<Uint8Array>, size: number | undefined, signal: AbortSignal): Promise<number> {
     let bytes = 0;
-    let held: Uint8Array[] = [];
-    let heldBytes = 0;
     let sinceSync = 0;
-    // One piece is written while the next is gathered, and earlier ones go to the disk meanwhile.
-    let writing: Promise<void> = Promise.resolve();
+    // What was written earlier goes to the disk meanwhile.
     let syncing: Promise<void> = Promise.resolve();
-    const flush = async (): Promise<void> => {
-      await translated(doing.write, writing);
-      if (this.#durable && sinceSync >= SYNC_BYTES) {
+    try {
+      for await (const piece of source) {
+        signal.throwIfAborted();
+        bytes += piece.length;
+        if (size === undefined) await this.#room.take(piece.length);
+        else if (bytes > size) throw unexpected(size, bytes);
+        await translated(doing.write, writeAll(handle, piece));
+        sinceSync += piece.length;
+        if (!this.#durable || sinceSync < SYNC_BYTES) continue;
         await translated(doing.write, syncing);
         sinceSync = 0;
         syncing = handle.datasync();
         syncing.catch(() => undefined); // it is looked at before the next one, and at the end
       }
-      if (heldBytes === 0) return;
-      if (size === undefined) await this.#room.take(heldBytes);
-      writing = writeAll(handle, held);
-      writing.catch(() => undefined); // likewise
-      sinceSync += heldBytes;
-      held = [];
-      heldBytes = 0;
-    };
-    try {
-      for await (const piece of source) {
-        signal.throwIfAborted();
-        bytes += piece.length;
-        if (size !== undefined && bytes > size) throw unexpected(size, bytes);
-        held.push(piece);
-        heldBytes += piece.length;
-        if (heldBytes >= WRITE_BYTES) await flush();
-      }
       if (size !== undefined && bytes !== size) throw unexpected(size, bytes);
-      await flush();
-      await translated(doing.write, writing);
       await translated(doing.write, syncing);
       return bytes;
     } finally {
       // Nothing may be under way when the file is closed.
-      await Promise.allSettled([writing, syncing]);
+      await Promise.allSettled([syncing]);
     }
   }
 
@@ -229,15 +212,9 @@ export class LargeBlobs {
 export const unexpected = (size: number, bytes: number): DriverError =>
   new DriverError('failed', bytes > size ? `More than the ${size} bytes that were announced came` : `Only ${bytes} of ${size} bytes came`);
 
-async function writeAll(handle: FileHandle, pieces: Uint8Array[]): Promise<void> {
-  for (let left = pieces; left.length > 0; ) {
-    const { bytesWritten } = await handle.writev(left);
-    // A disk that fills up takes a part, and says why with the next call.
-    let at = 0;
-    let written = bytesWritten;
-    while (at < left.length && written >= (left[at] as Uint8Array).length) written -= (left[at++] as Uint8Array).length;
-    left = at === left.length ? [] : [(left[at] as Uint8Array).subarray(written), ...left.slice(at + 1)];
-  }
+async function writeAll(handle: FileHandle, piece: Uint8Array): Promise<void> {
+  // A disk that fills up takes a part, and says why with the next call.
+  for (let at = 0; at < piece.length; ) at += (await handle.write(piece, at)).bytesWritten;
 }
 
 async function readAll(handle: FileHandle, length: number, position: number, id: string): Promise<Buffer> {

@@ -55,7 +55,7 @@ export class MemoryObjectStore implements ObjectStoreDriver {
     for (const piece of kept.pieces) {
       for (let from = Math.max(0, start - at); from < piece.length && at + from < to; from += PIECE_BYTES) {
         signal.throwIfAborted();
-        yield piece.subarray(from, Math.min(from + PIECE_BYTES, piece.length, to - at));
+        yield Buffer.from(piece.subarray(from, Math.min(from + PIECE_BYTES, piece.length, to - at)));
         if ((since += PIECE_BYTES) >= 4 * PIECE_BYTES) {
           since = 0;
           await turn();

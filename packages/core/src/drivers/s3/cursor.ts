@@ -76,7 +76,8 @@ export class Cursor {
       }
       this.#seen += next.value.length;
       if (this.#size !== undefined && this.#seen > this.#size) throw this.#unexpected();
-      if (next.value.length > 0) return next.value;
+      // It is good only until the next is asked for, and a connection may take it later.
+      if (next.value.length > 0) return Buffer.from(next.value);
     }
     return undefined;
   }

@@ -37,10 +37,11 @@ export interface ObjectStoreDriver extends Driver {
   /**
    * Keeps the bytes under an id that was never used before (24 lower-case hex digits). Resolves when they would survive loss of power. When it rejects,
    * or `bytes` does, nothing of it is left, or `remove` of the id takes it away. `size` is their number when it is known beforehand; fewer or more bytes
-   * reject. A full disk: DriverError('full').
+   * reject. A full disk: DriverError('full'). A piece is good only until the next is asked for: its memory is used again.
    */
   put(id: string, bytes: AsyncIterable<Uint8Array>, options: { size: number | undefined; signal: AbortSignal }): Promise<{ bytes: number }>;
-  /** From `start` to before `end`, or to the last. DriverError('failed') when there is no such blob or it is shorter. Stops reading when the iterator returns. */
+  /** From `start` to before `end`, or to the last. DriverError('failed') when there is no such blob or it is shorter. Stops reading when the iterator returns. Pieces
+   * belong to who gets them, who may free them. */
   get(id: string, range: { start: number; end: number | undefined }, signal: AbortSignal): AsyncIterable<Buffer>;
   /** Absent ones: fine. The space is free when it resolves. */
   remove(ids: readonly string[], signal: AbortSignal): Promise<void>;

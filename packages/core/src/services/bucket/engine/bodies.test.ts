@@ -348,12 +348,12 @@ describe('stores that fail', () => {
       throw new DriverError('unavailable', 'gone');
     });
     const slow = (async function* () {
-      yield randomBytes(2 * SEGMENT);
+      yield randomBytes(17 * SEGMENT);
       await new Promise(() => undefined);
     })();
     expect(await problem(write(slow, {}, over))).toBe('storage_unavailable');
     const broken = (async function* () {
-      yield randomBytes(2 * SEGMENT);
+      yield randomBytes(17 * SEGMENT);
       await new Promise((resolve) => setImmediate(resolve));
       throw new Error('broken too');
     })();

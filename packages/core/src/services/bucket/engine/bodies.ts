@@ -7,12 +7,12 @@ import type { Log } from '../../../kernel/log.ts';
 import type { ObjectStoreDriver } from '../driver.ts';
 import { newBlobId } from './blob-id.ts';
 import type { Bodies, StoredBody, Written } from './body-types.ts';
-import { type Digests, digestsOf, RunningDigests, type Wanted } from './checksums.ts';
+import type { Digests } from './checksums.ts';
+import { Feed } from './feed.ts';
 import { Intake, tooLarge } from './intake.ts';
 import { opened } from './opening.ts';
-import { customerMark, customerWrappingKey, newBlobKey, SEGMENT_BYTES, Sealing, sealedSize, unwrapKey, wrapKey } from './seal.ts';
-import { type CustomerKey, type Expected, ObjectError } from './types.ts';
-import { passed } from './young.ts';
+import { customerMark, customerWrappingKey, newBlobKey, Sealing, sealedSize, unwrapKey, wrapKey } from './seal.ts';
+import { type CustomerKey, ObjectError } from './types.ts';
 
 export interface BodyStoreOptions {
   store: ObjectStoreDriver;
@@ -22,8 +22,6 @@ export interface BodyStoreOptions {
   clock?: Clock;
 }
 
-/** More pieces than this in one segment are put together first: a source of single bytes must not cost a call of the cipher for each. */
-const MOST_PIECES = 16;
 const CUSTOMER_KEY_BYTES = 32;
 
 type WriteOptions = Parameters<Bodies['write']>[1];
@@ -50,11 +48,8 @@ export class BodyStore implements Bodies {
     try {
       if (expected.size !== undefined && expected.size > limit) throw tooLarge(limit);
       const { body, sealing } = await this.#begin(blob, options);
-      feed = new Feed(intake, sealing, expected, {
-        sha256: expected.sha256 !== undefined,
-        checksums: new Set(expected.checksum === undefined ? options.checksums : [...options.checksums, expected.checksum.algorithm]),
-      });
-      await feed.fill();
+      feed = new Feed(intake, sealing, expected, options.checksums);
+      await feed.begin();
       const size = feed.size ?? expected.size;
       const stored = size === undefined || sealing === undefined ? size : sealedSize(size);
       let digests: Digests | undefined;
@@ -167,155 +162,6 @@ export class BodyStore implements Bodies {
 
   inFlight(): ReadonlySet<string> {
     return this.#inFlight;
-  }
-}
-
-/** What the object store is given: sealed bytes. Its last piece comes only when everything about the bytes was found to be as expected. */
-class Feed implements AsyncIterableIterator<Uint8Array> {
-  readonly #intake: Intake;
-  readonly #sealing: Sealing | undefined;
-  readonly #expected: Expected;
-  readonly #wanted: Wanted;
-  #running: RunningDigests | undefined;
-  /** Plain, not yet sealed. */
-  #pieces: Buffer[] = [];
-  #held = 0;
-  #index = 0;
-  /** Sealed, in the order in which they go. */
-  #out: Buffer[] = [];
-  #next = 0;
-  #ended = false;
-  #over = false;
-  /** Known beforehand when all of it is in the first segment. */
-  size: number | undefined;
-  digests: Digests | undefined;
-  /** Why it ended early, whatever the object store makes of it. */
-  failure: { error: unknown } | undefined;
-
-  constructor(intake: Intake, sealing: Sealing | undefined, expected: Expected, wanted: Wanted) {
-    this.#intake = intake;
-    this.#sealing = sealing;
-    this.#expected = expected;
-    this.#wanted = wanted;
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  /** Takes the first segment in; most objects end there, and are then hashed in one go. */
-  async fill(): Promise<void> {
-    while (this.#held <= SEGMENT_BYTES) {
-      const chunk = await this.#intake.next();
-      if (chunk === undefined) {
-        const whole = this.#pieces.length === 1 ? (this.#pieces[0] as Buffer) : Buffer.concat(this.#pieces);
-        this.size = whole.length;
-        const digests = digestsOf(whole, this.#wanted);
-        check(digests, this.#expected);
-        this.digests = digests;
-        this.#ended = true;
-        this.#out = this.#sealing === undefined ? [whole] : this.#sealing.seal(0, true, [whole]);
-        return;
-      }
-      this.#pieces.push(chunk);
-      this.#held += chunk.length;
-      if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
-    }
-    this.#running = new RunningDigests(this.#wanted, this.#expected.size);
-    for (const piece of this.#pieces) await this.#running.update(piece);
-  }
-
-  next(): Promise<IteratorResult<Uint8Array>> {
-    const given = this.#give();
-    // An object store that fails may have asked for more and look no further; that is its right.
-    given.catch(() => undefined);
-    return given;
-  }
-
-  return(): Promise<IteratorResult<Uint8Array>> {
-    this.close();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  close(): void {
-    this.#over = true;
-    this.#intake.close();
-    this.#running?.close();
-  }
-
-  async #give(): Promise<IteratorResult<Uint8Array>> {
-    try {
-      while (!this.#over) {
-        const piece = this.#out[this.#next];
-        if (piece !== undefined) {
-          this.#next += 1;
-          return { done: false, value: piece };
-        }
-        if (this.#ended) break;
-        this.#out = await this.#more();
-        this.#next = 0;
-      }
-    } catch (error) {
-      this.#over = true;
-      this.failure ??= { error };
-      throw error;
-    }
-    this.#over = true;
-    return { done: true, value: undefined };
-  }
-
-  /** The next sealed segment. One is sealed only when something follows it or nothing can: whether it is the last is part of what is sealed. */
-  async #more(): Promise<Buffer[]> {
-    while (this.#held <= SEGMENT_BYTES) {
-      const chunk = await this.#intake.next();
-      if (this.#over) return [];
-      if (chunk === undefined) {
-        const digests = await (this.#running as RunningDigests).finish();
-        check(digests, this.#expected);
-        this.digests = digests;
-        this.#ended = true;
-        return this.#seal(this.#held, true);
-      }
-      // Handed to a thread, it is hashed while it is sealed here.
-      const room = this.#running?.update(chunk);
-      if (room !== undefined) await room;
-      this.#pieces.push(chunk);
-      this.#held += chunk.length;
-      if (this.#pieces.length > MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
-    }
-    return this.#seal(SEGMENT_BYTES, false);
-  }
-
-  #seal(bytes: number, last: boolean): Buffer[] {
-    const segment: Buffer[] = [];
-    for (let left = bytes; left > 0; ) {
-      const piece = this.#pieces[0] as Buffer;
-      if (piece.length <= left) {
-        segment.push(piece);
-        this.#pieces.shift();
-        left -= piece.length;
-      } else {
-        segment.push(piece.subarray(0, left));
-        this.#pieces[0] = piece.subarray(left);
-        left = 0;
-      }
-    }
-    passed(bytes);
-    this.#held -= bytes;
-    const index = this.#index;
-    this.#index += 1;
-    return this.#sealing === undefined ? segment : this.#sealing.seal(index, last, segment);
-  }
-}
-
-function check(digests: Digests, { md5, sha256, checksum }: Expected): void {
-  const wrong = (digest: string): ObjectError => new ObjectError('bad_digest', `The bytes that came do not have the ${digest} that came with them`, { digest });
-  // In small letters what is of the request; what is kept with the object is called as clients call it.
-  if (sha256 !== undefined && digests.sha256 !== sha256) throw wrong('sha256');
-  if (md5 !== undefined && Buffer.from(digests.md5, 'hex').toString('base64') !== md5) throw wrong('md5');
-  if (checksum !== undefined) {
-    const value = typeof checksum.value === 'function' ? checksum.value() : checksum.value;
-    if (digests.checksums[checksum.algorithm] !== value) throw wrong(checksum.algorithm);
   }
 }
 

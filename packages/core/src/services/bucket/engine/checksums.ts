@@ -1,7 +1,7 @@
 // MD5 for the ETag, and the checksums that S3 clients ask for, over bytes as they pass.
-import { createHash, type Hash, hash } from 'node:crypto';
-import { type Crc, newCrc } from './crc.ts';
-import { type HashJob, type HashName, hashJob } from './hash-threads.ts';
+import { hash } from 'node:crypto';
+import { newCrc } from './crc.ts';
+import { type DigestName, type HashJob, hashJob } from './hash-threads.ts';
 import type { ChecksumAlgorithm } from './types.ts';
 
 export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'];
@@ -21,11 +21,10 @@ export interface Wanted {
   checksums: ReadonlySet<ChecksumAlgorithm>;
 }
 
-const isHash = (algorithm: ChecksumAlgorithm): algorithm is 'SHA1' | 'SHA256' => algorithm === 'SHA1' || algorithm === 'SHA256';
-/** As node:crypto calls it. */
-const HASHES = { SHA1: 'sha1', SHA256: 'sha256' } as const;
+/** As threads call them. */
+const DIGESTS: Readonly<Record<ChecksumAlgorithm, DigestName>> = { CRC32: 'CRC32', CRC32C: 'CRC32C', CRC64NVME: 'CRC64NVME', SHA1: 'sha1', SHA256: 'sha256' };
 
-/** Of bytes that are all there: much faster than a running one. */
+/** Of bytes that are all there, and not many. */
 export function digestsOf(bytes: Uint8Array, wanted: Wanted): Digests {
   const checksums: Digests['checksums'] = {};
   const sha256 = wanted.sha256 || wanted.checksums.has('SHA256') ? hash('sha256', bytes, 'buffer') : undefined;
@@ -41,47 +40,38 @@ export function digestsOf(bytes: Uint8Array, wanted: Wanted): Digests {
   return { md5: hash('md5', bytes, 'hex'), sha256: wanted.sha256 ? sha256?.toString('hex') : undefined, checksums };
 }
 
-/** Fewer bytes are hashed sooner than they are handed over. */
-const THREAD_BYTES = 1024 * 1024;
-
-/** Of bytes as they come. `close` ends it at any point. */
+/** Of many bytes, block by block, on threads. `close` ends it at any point. */
 export class RunningDigests {
   readonly #wanted: Wanted;
-  readonly #names: readonly HashName[];
-  readonly #hashes: readonly Hash[] = [];
-  readonly #job: HashJob | undefined;
-  readonly #crcs = new Map<ChecksumAlgorithm, Crc>();
+  readonly #names: readonly DigestName[][];
+  readonly #jobs: readonly HashJob[];
 
-  /** `size` as far as it is known. */
-  constructor(wanted: Wanted, size: number | undefined) {
+  constructor(wanted: Wanted) {
     this.#wanted = wanted;
     const { sha256, checksums } = wanted;
-    this.#names = ['md5', ...(sha256 || checksums.has('SHA256') ? (['sha256'] as const) : []), ...(checksums.has('SHA1') ? (['sha1'] as const) : [])];
-    if (size === undefined || size >= THREAD_BYTES) this.#job = hashJob(this.#names);
-    else this.#hashes = this.#names.map((name) => createHash(name));
-    for (const algorithm of checksums) if (!isHash(algorithm)) this.#crcs.set(algorithm, newCrc(algorithm));
+    const others = new Set([...checksums].map((algorithm) => DIGESTS[algorithm]));
+    if (sha256) others.add('sha256');
+    // MD5 takes as long as all others together, so it gets a thread and they get one.
+    this.#names = others.size === 0 ? [['md5']] : [['md5'], [...others]];
+    this.#jobs = this.#names.map(hashJob);
   }
 
-  /** A promise: wait for it before the next. */
-  update(chunk: Uint8Array): Promise<void> | undefined {
-    for (const running of this.#hashes) running.update(chunk);
-    for (const running of this.#crcs.values()) running.update(chunk);
-    return this.#job?.update(chunk);
+  /** Of a block of shared memory, from its beginning. Resolves when the bytes may be changed. */
+  async update(bytes: Buffer): Promise<void> {
+    await Promise.all(this.#jobs.map((job) => job.update(bytes)));
   }
 
   /** Once, after the last byte. */
   async finish(): Promise<Digests> {
-    const digests = this.#job === undefined ? this.#hashes.map((hash) => hash.digest('hex')) : await this.#job.digests();
-    const hashed = (name: HashName): string | undefined => digests[this.#names.indexOf(name)];
+    const values = (await Promise.all(this.#jobs.map((job) => job.digests()))).flat();
+    const names = this.#names.flat();
+    const valueOf = (name: DigestName): string => values[names.indexOf(name)] as string;
     const checksums: Digests['checksums'] = {};
-    for (const algorithm of this.#wanted.checksums) {
-      const value = isHash(algorithm) ? Buffer.from(hashed(HASHES[algorithm]) as string, 'hex') : this.#crcs.get(algorithm)?.digest();
-      if (value !== undefined) checksums[algorithm] = value.toString('base64');
-    }
-    return { md5: hashed('md5') as string, sha256: this.#wanted.sha256 ? hashed('sha256') : undefined, checksums };
+    for (const algorithm of this.#wanted.checksums) checksums[algorithm] = Buffer.from(valueOf(DIGESTS[algorithm]), 'hex').toString('base64');
+    return { md5: valueOf('md5'), sha256: this.#wanted.sha256 ? valueOf('sha256') : undefined, checksums };
   }
 
   close(): void {
-    this.#job?.forget();
+    for (const job of this.#jobs) job.forget();
   }
 }

@@ -2,31 +2,33 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { RunningDigests } from './checksums.ts';
-import { hashJob } from './hash-threads.ts';
+import { CHECKSUM_ALGORITHMS, digestsOf, RunningDigests } from './checksums.ts';
+import { BLOCK_BYTES, giveBlock, hashJob, takeBlock } from './hash-threads.ts';
 
 const MIB = 1024 * 1024;
-const wanted = { sha256: true, checksums: new Set(['SHA1', 'SHA256', 'CRC32'] as const) };
+const wanted = { sha256: true, checksums: new Set(CHECKSUM_ALGORITHMS) };
 
-async function digests(bytes: Buffer, size: number | undefined, piece: () => number) {
-  const running = new RunningDigests(wanted, size);
+async function digests(bytes: Buffer, piece: () => number) {
+  const running = new RunningDigests(wanted);
+  const under = [];
   for (let at = 0; at < bytes.length; ) {
-    const copy = Buffer.from(bytes.subarray(at, at + piece()));
-    await running.update(copy);
-    at += copy.length;
-    copy.fill(0); // whoever gave the bytes may use the memory again
+    const block = takeBlock();
+    const length = bytes.subarray(at, at + Math.min(BLOCK_BYTES, piece())).copy(block);
+    under.push(running.update(block.subarray(0, length)).then(() => giveBlock(block.fill(0)))); // whoever gave the bytes may use the memory again
+    at += length;
+    if (under.length > 2) await under.shift();
   }
   return running.finish();
 }
 
-test('digests are those of the whole, on a thread or not', async () => {
+test('digests are those of the whole, on threads or not', async () => {
   for (const length of [0, 1, 256 * 1024, 256 * 1024 + 1, 3 * MIB + 7]) {
     const bytes = randomBytes(length);
-    const here = await digests(bytes, 10, () => 65_536);
+    const here = digestsOf(bytes, wanted);
     expect(here.md5).toBe(createHash('md5').update(bytes).digest('hex'));
     expect(here.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
     expect(here.checksums.SHA1).toBe(createHash('sha1').update(bytes).digest('base64'));
-    for (const piece of [() => 65_536, () => 2 * MIB, () => 1 + randomInt(300_000)]) expect(await digests(bytes, undefined, piece)).toEqual(here);
+    for (const piece of [() => 65_536, () => 2 * MIB, () => 1 + randomInt(300_000)]) expect(await digests(bytes, piece)).toEqual(here);
   }
 });
 
@@ -36,22 +38,25 @@ test('many streams at a time do not get mixed up, and some are given up', async 
       const bytes = randomBytes(randomInt(2 * MIB));
       if (at % 3 === 0) {
         const job = hashJob(['md5']);
-        for (let piece = 0; piece < at; piece += 1) await job.update(bytes);
+        const block = takeBlock();
+        const under = Array.from({ length: at }, () => job.update(block));
         job.forget();
+        await Promise.all(under);
+        giveBlock(block);
         job.forget();
         return;
       }
-      expect((await digests(bytes, undefined, () => 1 + randomInt(200_000))).md5).toBe(createHash('md5').update(bytes).digest('hex'));
+      expect((await digests(bytes, () => 1 + randomInt(200_000))).md5).toBe(createHash('md5').update(bytes).digest('hex'));
     }),
   );
 });
 
 test('an idle thread keeps no process alive', { timeout: 30_000 }, () => {
   const program = `
-    import { hashJob } from ${JSON.stringify(new URL('./hash-threads.ts', import.meta.url).href)};
+    import { hashJob, takeBlock } from ${JSON.stringify(new URL('./hash-threads.ts', import.meta.url).href)};
     for (const how of ['digests', 'forget']) {
       const job = hashJob(['md5']);
-      await job.update(Buffer.alloc(3_000_000));
+      await job.update(takeBlock());
       await job[how]();
     }
     console.log('over');

@@ -1,35 +1,69 @@
-// MD5 and SHA of large streams, on threads of their own: MD5 alone takes most of the time of an upload, and the event loop serves others meanwhile. Bytes are copied
-// once, into memory that both sides see, and never more than a few blocks ahead.
+// Digests of large streams, on threads of their own: MD5 alone takes most of the time of an upload, and the event loop serves others meanwhile. Bytes are in memory
+// that both sides see, a block at a time, because waking a thread costs more than hashing little.
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { crcPrograms } from './crc.ts';
 
-/** As node:crypto calls them. */
-export type HashName = 'md5' | 'sha1' | 'sha256';
+/** As node:crypto calls hashes, and S3 the others. */
+export type DigestName = 'md5' | 'sha1' | 'sha256' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
 
-const BLOCK_BYTES = 1024 * 1024;
-/** Of one stream, under way at a time. */
-const MOST_AHEAD = 3;
+/** A whole number of sealed segments. */
+export const BLOCK_BYTES = 1024 * 1024;
 /** Kept for the next stream. */
-const MOST_SPARE = 8;
+const MOST_SPARE = 16;
 const MOST_THREADS = 4;
+
+/** What each costs, as far as it matters to where the next stream goes. */
+const WEIGHTS: Readonly<Record<DigestName, number>> = { md5: 13, sha1: 5, sha256: 6, CRC32: 3, CRC32C: 5, CRC64NVME: 5 };
 
 /** Text, because a thread needs a file or a text, and this is in a bundle at times and in sources at others; as a script or a module, as the
  * process takes texts. */
 const PROGRAM = `
-const { parentPort } = process.getBuiltinModule('node:worker_threads');
+const { parentPort, workerData } = process.getBuiltinModule('node:worker_threads');
 const { createHash } = process.getBuiltinModule('node:crypto');
+const { crc32 } = process.getBuiltinModule('node:zlib');
+const runners = {};
+function runnerOf(name) {
+  const { module, tables } = workerData[name];
+  const { memory, update } = new WebAssembly.Instance(module).exports;
+  new BigInt64Array(memory.buffer).set(tables);
+  const page = new Uint8Array(memory.buffer, 65536);
+  return (crc, bytes) => {
+    for (let at = 0; at < bytes.length; at += page.length) {
+      const piece = bytes.subarray(at, at + page.length);
+      page.set(piece);
+      crc = update(crc, piece.length);
+    }
+    return crc;
+  };
+}
+function running(name) {
+  if (name === 'CRC32') {
+    let crc = 0;
+    return { update: (bytes) => { crc = crc32(bytes, crc); }, digest: () => crc.toString(16).padStart(8, '0') };
+  }
+  if (name in workerData) {
+    const run = (runners[name] ??= runnerOf(name));
+    const bits = name === 'CRC32C' ? 32 : 64;
+    const ones = (1n << BigInt(bits)) - 1n;
+    let crc = ones;
+    return { update: (bytes) => { crc = run(crc, bytes); }, digest: () => BigInt.asUintN(bits, crc ^ ones).toString(16).padStart(bits / 4, '0') };
+  }
+  const hash = createHash(name);
+  return { update: (bytes) => hash.update(bytes), digest: () => hash.digest('hex') };
+}
 const jobs = new Map();
 parentPort.on('message', ({ job, begin, block, length, end }) => {
-  if (begin !== undefined) jobs.set(job, begin.map((name) => createHash(name)));
-  const hashes = jobs.get(job);
-  if (hashes === undefined) return;
+  if (begin !== undefined) jobs.set(job, begin.map(running));
+  const all = jobs.get(job);
+  if (all === undefined) return;
   if (block !== undefined) {
-    for (const hash of hashes) hash.update(new Uint8Array(block, 0, length));
+    for (const each of all) each.update(new Uint8Array(block, 0, length));
     parentPort.postMessage({ job });
   }
   if (end === undefined) return;
   jobs.delete(job);
-  if (end === 'digest') parentPort.postMessage({ job, digests: hashes.map((hash) => hash.digest('hex')) });
+  if (end === 'digest') parentPort.postMessage({ job, digests: all.map((each) => each.digest()) });
 });
 `;
 
@@ -45,7 +79,7 @@ class Thread {
   #failure: Error | undefined;
 
   constructor() {
-    this.#worker = new Worker(PROGRAM, { eval: true, name: 'hashing' });
+    this.#worker = new Worker(PROGRAM, { eval: true, name: 'hashing', workerData: crcPrograms() });
     this.#worker.on('message', ({ job, digests }: Message) => {
       const of = this.#jobs.get(job);
       if (digests === undefined) of?.blockDone();
@@ -66,16 +100,18 @@ class Thread {
   get alive(): boolean {
     return this.#failure === undefined;
   }
-  get busy(): number {
-    return this.#jobs.size;
+  get load(): number {
+    let load = 0;
+    for (const { weight } of this.#jobs.values()) load += weight;
+    return load;
   }
 
-  begin(id: number, job: Job, names: readonly HashName[]): void {
+  begin(id: number, job: Job, names: readonly DigestName[]): void {
     this.#jobs.set(id, job);
     this.#worker.ref();
     this.#worker.postMessage({ job: id, begin: names });
   }
-  block(id: number, block: SharedArrayBuffer, length: number): void {
+  block(id: number, block: ArrayBufferLike, length: number): void {
     this.#worker.postMessage({ job: id, block, length });
   }
   end(id: number, how: 'digest' | 'forget'): void {
@@ -91,99 +127,81 @@ class Thread {
 }
 
 const threads: Thread[] = [];
-const spare: SharedArrayBuffer[] = [];
 let lastJob = 0;
 
-/** The one with the least to do; a new one while there are fewer than processors, less the one for everything else. */
+/** The one with the least to do; a new one while all have something to do and there are fewer than processors. */
 function thread(): Thread {
   for (const [at, each] of threads.entries()) if (!each.alive) threads.splice(at, 1);
-  const free = threads.find((each) => each.busy === 0);
-  if (free !== undefined) return free;
-  if (threads.length < Math.max(1, Math.min(MOST_THREADS, availableParallelism() - 1))) {
-    const made = new Thread();
-    threads.push(made);
-    return made;
-  }
-  return threads.reduce((least, each) => (each.busy < least.busy ? each : least));
+  const least = threads.reduce<Thread | undefined>((found, each) => (found === undefined || each.load < found.load ? each : found), undefined);
+  if (least !== undefined && (least.load === 0 || threads.length >= Math.min(MOST_THREADS, availableParallelism()))) return least;
+  const made = new Thread();
+  threads.push(made);
+  return made;
 }
 
 /** One stream on one thread. */
 class Job {
+  readonly weight: number;
   readonly #thread = thread();
   readonly #id = (lastJob += 1);
-  /** In the order in which they were sent, which is that in which they are done. */
-  readonly #sent: SharedArrayBuffer[] = [];
-  #filling: SharedArrayBuffer | undefined;
-  #filled = 0;
+  /** Who waits for each block that is under way. They are done in the order in which they were sent. */
+  readonly #sent: PromiseWithResolvers<void>[] = [];
   #over = false;
-  #wake: (() => void) | undefined;
   #failure: Error | undefined;
-  #resolve: ((digests: string[]) => void) | undefined;
-  #reject: ((error: Error) => void) | undefined;
+  #digests: PromiseWithResolvers<string[]> | undefined;
 
-  constructor(names: readonly HashName[]) {
+  constructor(names: readonly DigestName[]) {
+    this.weight = names.reduce((sum, name) => sum + WEIGHTS[name], 0);
     this.#thread.begin(this.#id, this, names);
   }
 
-  /** The bytes may be changed when it returns. A promise: wait for it before the next. */
-  update(chunk: Uint8Array): Promise<void> | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
-    for (let at = 0; at < chunk.length; ) {
-      this.#filling ??= spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES);
-      const piece = chunk.subarray(at, at + BLOCK_BYTES - this.#filled);
-      new Uint8Array(this.#filling).set(piece, this.#filled);
-      this.#filled += piece.length;
-      at += piece.length;
-      if (this.#filled === BLOCK_BYTES) this.#send();
-    }
-    return this.#sent.length < MOST_AHEAD ? undefined : new Promise((resolve) => (this.#wake = resolve));
+  /** Of a block, from its beginning. Resolves when the bytes may be changed. Rejects with what `digests` rejects with. */
+  update(bytes: Buffer): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const done = Promise.withResolvers<void>();
+    this.#sent.push(done);
+    this.#thread.block(this.#id, bytes.buffer, bytes.length);
+    return done.promise;
   }
 
   digests(): Promise<string[]> {
-    return new Promise((resolve, reject) => {
-      if (this.#failure !== undefined) return reject(this.#failure);
-      this.#resolve = resolve;
-      this.#reject = reject;
-      this.#over = true;
-      this.#send();
-      this.#thread.end(this.#id, 'digest');
-    });
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    this.#digests = Promise.withResolvers<string[]>();
+    this.#over = true;
+    this.#thread.end(this.#id, 'digest');
+    return this.#digests.promise;
   }
 
-  /** Not needed after all. Nothing after `digests`. */
+  /** Not needed after all. Nothing after `digests`. Blocks that are under way may change: what becomes of them matters to nobody. */
   forget(): void {
     if (this.#over) return;
     this.#over = true;
     this.#thread.end(this.#id, 'forget');
-    this.#wake?.();
+    for (const done of this.#sent.splice(0)) done.resolve();
   }
 
   blockDone(): void {
-    this.#keep(this.#sent.shift());
-    if (this.#sent.length < MOST_AHEAD) this.#wake?.();
+    this.#sent.shift()?.resolve();
   }
   finished(digests: string[]): void {
-    this.#resolve?.(digests);
+    this.#digests?.resolve(digests);
   }
   failed(error: Error): void {
     this.#failure = error;
     this.#over = true;
-    this.#wake?.();
-    this.#reject?.(error);
-  }
-
-  #send(): void {
-    if (this.#filling === undefined) return;
-    this.#thread.block(this.#id, this.#filling, this.#filled);
-    this.#sent.push(this.#filling);
-    this.#filling = undefined;
-    this.#filled = 0;
-  }
-
-  #keep(block: SharedArrayBuffer | undefined): void {
-    if (block !== undefined && spare.length < MOST_SPARE) spare.push(block);
+    for (const done of this.#sent.splice(0)) done.reject(error);
+    this.#digests?.reject(error);
   }
 }
 
 export type HashJob = Pick<Job, 'update' | 'digests' | 'forget'>;
-export const hashJob = (names: readonly HashName[]): HashJob => new Job(names);
+export const hashJob = (names: readonly DigestName[]): HashJob => new Job(names);
+
+const spare: Buffer[] = [];
+
+/** Memory that threads see too. */
+export const takeBlock = (): Buffer => spare.pop() ?? Buffer.from(new SharedArrayBuffer(BLOCK_BYTES));
+/** Only when nobody looks at it any more. */
+export function giveBlock(block: Buffer): void {
+  if (spare.length < MOST_SPARE) spare.push(block);
+}

@@ -1,9 +1,6 @@
 // Somebody else's bytes on their way in: a source may throw at any point, say nothing for ever, or send more than was agreed. None of it outlives the intake.
 import { ObjectError } from './types.ts';
 
-/** What is hashed and sealed in one turn of the event loop, which serves others too: a source may give megabytes at once. */
-const MOST_AT_ONCE = 128 * 1024;
-
 /** The source is read to its end even when all bytes that were announced have come: what checks its digest throws only there. */
 export class Intake {
   readonly #iterator: AsyncIterator<Buffer>;
@@ -13,8 +10,6 @@ export class Intake {
   readonly #onAbort = () => this.#interrupt?.(this.#signal.reason);
   #interrupt: ((reason: unknown) => void) | undefined;
   #finish: (() => void) | undefined;
-  /** Of a piece too large to be passed on at once. */
-  #rest: Buffer | undefined;
   #ended = false;
   #closed = false;
   /** Bytes so far. */
@@ -28,10 +23,9 @@ export class Intake {
     this.#signal.addEventListener('abort', this.#onAbort);
   }
 
-  /** The next bytes, or undefined after the last. Rejects with what the source threw, the signal's reason, `object_too_large` or `incomplete_body`. */
+  /** The next bytes, good until more are asked for, or undefined after the last. Rejects with what the source threw, the signal's reason, `object_too_large` or `incomplete_body`. */
   async next(): Promise<Buffer | undefined> {
     while (!this.#ended && !this.#closed) {
-      if (this.#rest !== undefined) return this.#first(this.#rest);
       const result = await this.#nextOfSource();
       if (result === undefined) break;
       if (result.done === true) {
@@ -44,14 +38,9 @@ export class Intake {
       this.size += chunk.length;
       if (this.size > this.#limit) throw tooLarge(this.#limit);
       if (this.#expected !== undefined && this.size > this.#expected) throw this.#incomplete();
-      return this.#first(chunk);
+      return chunk;
     }
     return undefined;
-  }
-
-  #first(chunk: Buffer): Buffer {
-    this.#rest = chunk.length > MOST_AT_ONCE ? chunk.subarray(MOST_AT_ONCE) : undefined;
-    return this.#rest === undefined ? chunk : chunk.subarray(0, MOST_AT_ONCE);
   }
 
   // Not Promise.race: with a promise that lives as long as the transfer, each race would stay in memory until the end.

@@ -1,9 +1,9 @@
 // The way out: asks the object store for the segments that a range touches, opens one after the other and gives what was asked for.
 import type { ObjectStoreDriver } from '../driver.ts';
 import type { StoredBody } from './body-types.ts';
+import { release } from './memory.ts';
 import { SEALED_SEGMENT_BYTES, SEGMENT_BYTES, type Sealing, sealedSize, segmentsOf, TAG_BYTES } from './seal.ts';
 import { ObjectError } from './types.ts';
-import { passed } from './young.ts';
 
 /** Both ends included; of an empty run `end` is -1. Rejects with `damaged`, or with what the object store threw. */
 export async function* opened(
@@ -25,40 +25,79 @@ export async function* opened(
   let pieces: Buffer[] = [];
   let held = 0;
   for await (const chunk of store.get(body.blob, stored, signal)) {
-    passed(chunk.length);
     pieces.push(chunk);
     held += chunk.length;
-    for (;;) {
-      const length = index === last ? sealedSize(body.size) - last * SEALED_SEGMENT_BYTES : SEALED_SEGMENT_BYTES;
-      if (held < length || index > lastWanted) break;
-      const [sealed, rest] = cut(pieces, length - TAG_BYTES);
-      const [tag, after] = cut(rest, TAG_BYTES);
-      pieces = after;
-      held -= length;
-      let plain: Buffer[];
+    if (index > lastWanted || held < sealedLength(body, index, last)) continue;
+    const sealed = together(pieces);
+    const plain = new Plain(
+      Math.min(end + 1, body.size, (index + segmentsIn(body, index, last, held)) * SEGMENT_BYTES) - Math.max(start, index * SEGMENT_BYTES),
+    );
+    let at = 0;
+    let damage: ObjectError | undefined;
+    for (; index <= lastWanted; index += 1) {
+      const length = sealedLength(body, index, last);
+      if (held - at < length) break;
       try {
-        plain = sealing.open(index, index === last, sealed, tag.length === 1 ? (tag[0] as Buffer) : Buffer.concat(tag));
+        const [segment] = sealing.open(
+          index,
+          index === last,
+          [sealed.subarray(at, at + length - TAG_BYTES)],
+          sealed.subarray(at + length - TAG_BYTES, at + length),
+        );
+        plain.add(segment as Buffer, start - index * SEGMENT_BYTES, end + 1 - index * SEGMENT_BYTES);
       } catch (error) {
-        throw new ObjectError('damaged', 'The stored bytes are not those that were written', { blob: body.blob, segment: index }, { cause: error });
+        damage = new ObjectError('damaged', 'The stored bytes are not those that were written', { blob: body.blob, segment: index }, { cause: error });
+        break;
       }
-      let at = index * SEGMENT_BYTES;
-      for (const piece of plain) {
-        const from = Math.max(0, start - at);
-        const to = Math.min(piece.length, end + 1 - at);
-        if (from < to) yield from === 0 && to === piece.length ? piece : piece.subarray(from, to);
-        at += piece.length;
-      }
-      index += 1;
+      at += length;
     }
+    held -= at;
+    pieces = held === 0 ? [] : [Buffer.from(sealed.subarray(at))];
+    release(sealed);
+    const given = plain.bytes();
+    if (given !== undefined) yield given;
+    if (damage !== undefined) throw damage;
   }
   if (index <= lastWanted || held > 0) throw wrongLength(body);
+}
+
+const sealedLength = (body: StoredBody, index: number, last: number): number =>
+  index === last ? sealedSize(body.size) - last * SEALED_SEGMENT_BYTES : SEALED_SEGMENT_BYTES;
+
+/** How many whole ones lie in so many bytes. */
+function segmentsIn(body: StoredBody, index: number, last: number, bytes: number): number {
+  const full = Math.min(Math.floor(bytes / SEALED_SEGMENT_BYTES), last - index);
+  return full + (index + full === last && bytes - full * SEALED_SEGMENT_BYTES >= sealedLength(body, last, last) ? 1 : 0);
+}
+
+/** What of opened segments was asked for, in one piece: it goes to a socket, and each write costs. */
+class Plain {
+  readonly #size: number;
+  #bytes: Buffer | undefined;
+  length = 0;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+  add(segment: Buffer, from: number, to: number): void {
+    if (this.#bytes === undefined && segment.length === this.#size) {
+      this.#bytes = segment;
+      this.length = segment.length;
+      return;
+    }
+    this.#bytes ??= Buffer.allocUnsafeSlow(this.#size);
+    this.length += segment.copy(this.#bytes, this.length, Math.max(0, from), Math.min(segment.length, to));
+    release(segment);
+  }
+  bytes(): Buffer | undefined {
+    return this.length === 0 ? undefined : this.#bytes?.subarray(0, this.length);
+  }
 }
 
 async function* asTheyLie(store: ObjectStoreDriver, body: StoredBody, range: { start: number; end: number }, signal: AbortSignal): AsyncGenerator<Buffer> {
   let left = range.end + 1 - range.start;
   if (left === 0) return;
   for await (const chunk of store.get(body.blob, { start: range.start, end: range.end + 1 }, signal)) {
-    passed(chunk.length);
     left -= chunk.length;
     if (left < 0) break;
     yield chunk;
@@ -68,19 +107,10 @@ async function* asTheyLie(store: ObjectStoreDriver, body: StoredBody, range: { s
 
 const wrongLength = (body: StoredBody): ObjectError => new ObjectError('damaged', 'The stored bytes are fewer or more than were written', { blob: body.blob });
 
-/** The first `length` bytes, and the rest. */
-function cut(pieces: readonly Buffer[], length: number): [Buffer[], Buffer[]] {
-  const first: Buffer[] = [];
-  let at = 0;
-  for (let left = length; left > 0; ) {
-    const piece = pieces[at] as Buffer;
-    if (piece.length > left) {
-      first.push(piece.subarray(0, left));
-      return [first, [piece.subarray(left), ...pieces.slice(at + 1)]];
-    }
-    first.push(piece);
-    left -= piece.length;
-    at += 1;
-  }
-  return [first, pieces.slice(at)];
+function together(pieces: readonly Buffer[]): Buffer {
+  const [first] = pieces;
+  if (pieces.length === 1) return first as Buffer;
+  const whole = Buffer.concat(pieces);
+  for (const piece of pieces) release(piece);
+  return whole;
 }

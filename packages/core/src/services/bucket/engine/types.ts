@@ -193,7 +193,7 @@ export interface Opened {
   partial: boolean;
   /** Of the part that was asked for. */
   partInfo: PartInfo | undefined;
-  /** Nothing is read before it is iterated; each piece has been authenticated before it is given. Return early to stop. */
+  /** Nothing is read before it is iterated; each piece has been authenticated before it is given, and belongs to who gets it. Return early to stop. */
   body: AsyncIterable<Buffer>;
 }
 
@@ -286,6 +286,7 @@ export interface Objects {
   find(name: string): Promise<Bucket | undefined>;
   byId(id: string): Promise<Bucket | undefined>;
 
+  /** A piece of the body is not looked at any more when the next is asked for. */
   put(bucket: Bucket, key: string, body: AsyncIterable<Buffer>, options: PutOptions): Promise<PutResult & { info: ObjectInfo }>;
   /** `delete_marker`, `no_such_key`, `not_modified`, `precondition_failed`, `invalid_range`, `invalid_key`. */
   get(bucket: Bucket, key: string, options: GetOptions): Promise<Opened>;

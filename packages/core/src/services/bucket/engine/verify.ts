@@ -4,6 +4,7 @@ import { DriverError } from '../../../kernel/errors.ts';
 import type { StoredBody } from './body-types.ts';
 import { type Ground, inEngineWords } from './ground.ts';
 import { scanVersions } from './list.ts';
+import { release } from './memory.ts';
 import { after, checkBound } from './names.ts';
 import { checkOwner } from './reading.ts';
 import { bodyOf, type VersionRow } from './rows.ts';
@@ -92,6 +93,7 @@ async function verifyBlob(
     for await (const chunk of ground.bodies.read(body, { range: undefined, signal })) {
       hash.update(chunk);
       read += chunk.length;
+      release(chunk);
     }
     if (read !== bytes) return `there are ${read} bytes of ${bytes}`;
     return hash.digest('hex') === etag ? undefined : 'the bytes are not those that were written';

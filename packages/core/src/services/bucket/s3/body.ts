@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { digestsOf } from '../engine/checksums.ts';
+import { passing } from '../engine/memory.ts';
 import type { ChecksumAlgorithm } from '../engine/types.ts';
 import { ChunkedBody } from './chunked.ts';
 import { s3Error } from './errors.ts';
@@ -49,7 +50,7 @@ export class RequestBody implements S3Body {
     if (streaming) {
       this.size = decodedLength(headers);
       this.sha256 = undefined;
-      this.#chunked = new ChunkedBody(inflow, {
+      this.#chunked = new ChunkedBody({
         signing: payload === STREAMING_UNSIGNED_TRAILER ? undefined : signing,
         trailers,
         announced: this.#announced,
@@ -62,8 +63,9 @@ export class RequestBody implements S3Body {
     }
   }
 
-  stream(): AsyncIterable<Buffer> {
-    return this.#chunked?.stream() ?? this.#inflow;
+  stream(how: 'passing' | 'kept' = 'kept'): AsyncIterable<Buffer> {
+    const flow = how === 'passing' ? passing(this.#inflow) : this.#inflow;
+    return this.#chunked?.stream(flow) ?? flow;
   }
 
   get md5(): string | undefined {

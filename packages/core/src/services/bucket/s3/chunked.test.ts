@@ -38,9 +38,9 @@ async function* cut(bytes: Buffer, size: () => number): AsyncGenerator<Buffer> {
 }
 const plain: ChunkOptions = { signing: undefined, trailers: true, announced: [], decodedLength: undefined };
 async function decoded(bytes: Buffer, options: ChunkOptions, size: () => number = () => bytes.length): Promise<{ data: Buffer; body: ChunkedBody }> {
-  const body = new ChunkedBody(cut(bytes, size), options);
+  const body = new ChunkedBody(options);
   const pieces: Buffer[] = [];
-  for await (const piece of body.stream()) pieces.push(piece);
+  for await (const piece of body.stream(cut(bytes, size))) pieces.push(piece);
   return { data: Buffer.concat(pieces), body };
 }
 const refused = async (bytes: Buffer | string, options: ChunkOptions, size?: () => number): Promise<string> => {

@@ -29,13 +29,11 @@ const ended = (): S3Error => s3Error('IncompleteBody', 'The request body termina
 
 /** Takes bytes as they come, in any pieces, and gives what they carry. Trailers are known after the last byte. */
 export class ChunkedBody {
-  readonly #source: AsyncIterable<Buffer>;
   readonly #options: ChunkOptions;
   readonly #trailers = new Map<string, string>();
   #previous: string;
 
-  constructor(source: AsyncIterable<Buffer>, options: ChunkOptions) {
-    this.#source = source;
+  constructor(options: ChunkOptions) {
     this.#options = options;
     this.#previous = options.signing?.signature ?? '';
   }
@@ -45,13 +43,13 @@ export class ChunkedBody {
     return this.#trailers.get(name);
   }
 
-  async *stream(): AsyncGenerator<Buffer> {
+  async *stream(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     const { signing, decodedLength } = this.#options;
     const state = { phase: 'size' as 'size' | 'data' | 'end' | 'trailer' | 'done', left: 0, claimed: '', hashing: undefined as Hash | undefined };
     let rest: Buffer = NOTHING;
     let total = 0;
     let trailerLines = 0;
-    for await (const piece of this.#source) {
+    for await (const piece of source) {
       // Only the beginning of a line is ever kept back.
       let bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
       rest = NOTHING;
@@ -73,7 +71,7 @@ export class ChunkedBody {
         const end = bytes.indexOf(LF);
         if (end < 0) {
           if (bytes.length > LONGEST_LINE) throw malformed();
-          rest = bytes;
+          rest = Buffer.from(bytes); // what it is part of may be gone when the next comes
           break;
         }
         if (end > LONGEST_LINE) throw malformed();

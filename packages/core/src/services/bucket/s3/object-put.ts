@@ -15,7 +15,7 @@ export const putObject: S3Handler = async (request, context) => {
   await authorizeWrite(request, context, { bucket, key }, headers, tags);
   if (header(headers, 'x-amz-write-offset-bytes') !== undefined) throw s3Error('NotImplemented', 'Objects here cannot be appended to');
   const { attributes, customerKey } = await attributesOf(request, context, bucket, headers, tags);
-  const result = await context.objects.put(bucket, key, request.body.stream(), {
+  const result = await context.objects.put(bucket, key, request.body.stream('passing'), {
     attributes,
     expected: expectedOf(request.body, headers),
     conditions: writeConditionsOf(headers),

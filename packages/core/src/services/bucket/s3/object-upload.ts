@@ -99,7 +99,7 @@ export const uploadPart: S3Handler = async (request, context) => {
   const key = request.key ?? '';
   await authorizeWrite(request, context, { bucket, key }, headers, undefined);
   const { upload, number } = await uploadIn(request, context, bucket);
-  const part = await context.objects.putPart(bucket, key, upload.id, number, request.body.stream(), {
+  const part = await context.objects.putPart(bucket, key, upload.id, number, request.body.stream('passing'), {
     expected: expectedOf(request.body, headers),
     customerKey: customerKeyOf(headers),
     actor: request.actor,

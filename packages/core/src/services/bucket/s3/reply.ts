@@ -1,5 +1,6 @@
 // Answers on their way out. A body is sent no faster than the client reads, and one that fails in the middle is cut off: never ended as if it were whole.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { release } from '../engine/memory.ts';
 import { s3Error } from './errors.ts';
 import type { Inflow } from './inflow.ts';
 import { wireText } from './request.ts';
@@ -38,7 +39,7 @@ export class Truncated extends Error {
 export async function send(exchange: Exchange, reply: S3Reply): Promise<void> {
   const { response, message } = exchange;
   if (reply.body !== undefined && message.method !== 'HEAD') return sendStream(exchange, reply, reply.body);
-  if (reply.body !== undefined) await release(reply.body[Symbol.asyncIterator]());
+  if (reply.body !== undefined) await letGo(reply.body[Symbol.asyncIterator]());
   const headers = headersOf(exchange, reply);
   let bytes: Buffer | undefined;
   if (reply.xml !== undefined) bytes = Buffer.from(reply.xml.startsWith('<?xml') ? reply.xml : declaration + reply.xml, 'utf8');
@@ -79,7 +80,9 @@ async function sendStream(exchange: Exchange, reply: S3Reply, body: AsyncIterabl
       if (next.done !== true) throw new Error('the body is longer than its Content-Length');
       lingering(exchange, headers);
       writeHead(response, reply.status, headers);
-      return await ended(exchange, only);
+      await ended(exchange, only);
+      if (response.writableFinished) release(only);
+      return;
     }
     if (next.done === true && length > 0) throw new Error('the body is shorter than its Content-Length');
     lingering(exchange, headers);
@@ -91,6 +94,7 @@ async function sendStream(exchange: Exchange, reply: S3Reply, body: AsyncIterabl
         if (sent > length) throw new Error('the body is longer than its Content-Length');
         if (!response.write(next.value)) await drained(exchange);
         if (response.destroyed) throw new Error('the client went away');
+        if (response.writableLength === 0) release(next.value);
         next = await iterator.next();
       }
       if (sent !== length) throw new Error('the body is shorter than its Content-Length');
@@ -100,11 +104,11 @@ async function sendStream(exchange: Exchange, reply: S3Reply, body: AsyncIterabl
       throw new Truncated(error);
     }
   } finally {
-    await release(iterator);
+    await letGo(iterator);
   }
 }
 
-async function release(iterator: AsyncIterator<Buffer>): Promise<void> {
+async function letGo(iterator: AsyncIterator<Buffer>): Promise<void> {
   await iterator.return?.();
 }
 

@@ -15,7 +15,7 @@ let ended: string[] = [];
 
 async function* pieces(count: number): AsyncGenerator<Buffer> {
   try {
-    for (let index = 0; index < count; index++) yield BIG;
+    for (let index = 0; index < count; index++) yield Buffer.from(BIG);
   } finally {
     ended.push('released');
   }

@@ -22,8 +22,8 @@ export interface Caller {
 export interface S3Body {
   /** Decoded length when it is known. */
   readonly size: number | undefined;
-  /** Once. */
-  stream(): AsyncIterable<Buffer>;
+  /** Once. `passing`: each piece is there only until the next is asked for, and its memory is used again. */
+  stream(how?: 'passing' | 'kept'): AsyncIterable<Buffer>;
   /** The whole of it, at most `limit` bytes (`MaxMessageLengthExceeded` beyond); for XML and JSON. */
   bytes(limit: number): Promise<Buffer>;
   /** `x-amz-content-sha256` when it is a digest, lower-case hex: the engine checks it while the bytes pass. */
@@ -66,7 +66,7 @@ export interface S3Reply {
   headers?: Record<string, string | undefined>;
   /** An XML document without its declaration. */
   xml?: string;
-  /** Bytes; Content-Length must be among the headers. */
+  /** Bytes; Content-Length must be among the headers. A piece that was sent is freed. */
   body?: AsyncIterable<Buffer>;
   text?: string;
 }
