@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, ContainerInspectInfo, HostConfig, ImageInspectInfo, MountSettings } from 'dockerode';
 import { DriverError } from '../../kernel/errors.ts';
 import type { InstanceObserved, InstanceSpec, PortMapping } from '../../services/instance/driver.ts';
+import { hardwareAddress } from '../../services/vpc/driver.ts';
 import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, LABEL_INSTANCE } from './client.ts';
-import { hardwareAddress } from './ruleset.ts';
 
 /** Hash of all that a live container cannot change. */
 export const LABEL_HASH = 'thecloud.hash';

@@ -177,6 +177,10 @@ export class DockerNetwork implements NetworkDriver {
     return [...new Set(taken)].sort();
   }
 
+  async gatewaysHere(): Promise<boolean> {
+    return (await this.#hostOnce()).local;
+  }
+
   /**
    * The Linux interface of a VPC. An interface name has at most 15 characters, so it carries a digest: 65 bits of installation and id,
    * found again without asking the engine.

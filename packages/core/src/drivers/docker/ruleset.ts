@@ -11,7 +11,7 @@
 //
 // Bridged packets take the same way through br_netfilter. A second table, at the ports of the bridges, binds addresses to interfaces.
 import { DriverError } from '../../kernel/errors.ts';
-import type { Plane, PlaneEndpoint, PlaneNetwork, PlaneRoute, PlaneRule } from '../../services/vpc/driver.ts';
+import { hardwareAddress, type Plane, type PlaneEndpoint, type PlaneNetwork, type PlaneRoute, type PlaneRule } from '../../services/vpc/driver.ts';
 import { contains, formatRange, layered, mergeRanges, parseCidr, type Range } from './cidr.ts';
 
 /** Set on packets that have to pass the engine's rules between its bridges; `verdict` has the last word on them. */
@@ -23,13 +23,6 @@ export interface RulesetNames {
   /** The Linux interface of a network. */
   bridgeOf(networkId: string): string;
 }
-
-/** The hardware address that an instance has: made from its private address, as the engine does. */
-export const hardwareAddress = (address: string): string =>
-  `02:42:${address
-    .split('.')
-    .map((part) => Number(part).toString(16).padStart(2, '0'))
-    .join(':')}`;
 
 /** An interface of the host that belongs to an instance, and the address behind it. */
 export interface BoundPort {

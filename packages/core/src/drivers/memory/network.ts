@@ -66,6 +66,10 @@ export class MemoryNetwork implements NetworkDriver {
     return this.#world.faults.run('network.reserved', undefined, () => []);
   }
 
+  async gatewaysHere(): Promise<boolean> {
+    return false;
+  }
+
   apply(plane: Plane, signal: AbortSignal): Promise<void> {
     return this.#world.faults.run('network.apply', signal, () => {
       this.#world.plane = structuredClone(plane);

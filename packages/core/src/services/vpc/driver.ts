@@ -14,6 +14,13 @@ export interface NetworkSpec {
   gateway: string;
 }
 
+/** The hardware address that an instance has: made from its private address, so that everybody knows it without asking. */
+export const hardwareAddress = (address: string): string =>
+  `02:42:${address
+    .split('.')
+    .map((part) => Number(part).toString(16).padStart(2, '0'))
+    .join(':')}`;
+
 export interface NetworkDriver extends Driver {
   /** Equal spec: touches nothing. A CIDR that the host already uses: DriverError('bad_spec') that names what uses it. */
   ensure(spec: NetworkSpec, signal: AbortSignal): Promise<void>;
@@ -23,6 +30,8 @@ export interface NetworkDriver extends Driver {
   list(): Promise<Found[]>;
   /** CIDRs on the host that a VPC cannot have (other networks and routes), ours not among them. */
   reserved(): Promise<string[]>;
+  /** Whether the gateway of a network is an address of the machine that this process runs on, so that it can listen there. */
+  gatewaysHere(): Promise<boolean>;
   /**
    * Puts the whole plane in force in one step: before it returns the old rules hold, after it the new ones, also for connections that are open.
    * What cannot be enforced here: DriverError('failed') with the reason. Networks that the backend does not have yet are no error.
