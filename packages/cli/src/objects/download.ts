@@ -1,6 +1,6 @@
 // Objects to files: in ranges, several at once, into a file beside the one it is to become. What broke off is gone on with; nobody ever sees half a file.
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, rm, stat, utimes } from 'node:fs/promises';
+import { constants, type FileHandle, open, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Fault } from '@thecloud/core/contracts';
 import type { Objects, ObjectView } from './calls.ts';
@@ -32,7 +32,8 @@ export async function downloadFile(name: ObjectName, view: ObjectView, path: str
     );
     await parts.complete(name, fetching.signal);
     const before = await stat(path).catch(absent);
-    if (before !== undefined) await parts.file.chmod(before.mode & 0o7777);
+    // Not what it would run as: these are other bytes.
+    if (before !== undefined) await parts.file.chmod(before.mode & 0o777);
   } catch (error) {
     await parts.file.close();
     // Bytes of an object that is no longer there, or is broken, are of no use to a next time.
@@ -90,11 +91,15 @@ class PartFile {
   }
 
   static async open(path: string, view: ObjectView, { partSize: wanted }: Pick<Fetching, 'partSize'>): Promise<PartFile> {
-    const file = await open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
+    // Its name can be known before: in a directory of all a link or file of somebody else's may lie there.
+    const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return open(path, 'wx+');
+      if (error.code === 'ELOOP') throw strange(path);
       throw error;
     });
     try {
+      const { uid, nlink } = await file.stat();
+      if (nlink > 1 || (process.getuid !== undefined && uid !== process.getuid())) throw strange(path);
       const found = await PartFile.#read(file, view);
       if (found !== undefined) return found;
       const partSize = sizeFor(view, wanted);
@@ -146,6 +151,9 @@ class PartFile {
     await this.file.datasync();
   }
 }
+
+const strange = (path: string): Fault =>
+  new Fault('conflict', `${path} is no download of yours that broke off; nothing was written`, { hint: `ls -l ${path}` });
 
 const MARK = 16;
 const TAIL = 8;

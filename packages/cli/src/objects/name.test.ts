@@ -15,7 +15,24 @@ describe('names of objects', () => {
 });
 
 describe('a key on disk', () => {
-  it.each(['../a', 'a/../b', '..', '.', './a', '/etc/passwd', 'a//b', '', 'a\0b', `${'x'.repeat(256)}`, 'a/..', 'a/./b', '/', '//'])('%j is refused', (key) => {
+  it.each([
+    '../a',
+    'a/../b',
+    '..',
+    '.',
+    './a',
+    '/etc/passwd',
+    'a//b',
+    '',
+    'a\0b',
+    `${'x'.repeat(256)}`,
+    'a/..',
+    'a/./b',
+    '/',
+    '//',
+    `.x.part-${'0'.repeat(32)}`,
+    `a/.x.part-${'0'.repeat(32)}-2`,
+  ])('%j is refused', (key) => {
     expect(unfit(key)).toBeTypeOf('string');
   });
   it.each(['a', 'a/b', 'a/', '...', '..a', 'a..', 'a\\..\\b', 'C:\\x', '-rf', 'a b', '日本/ñ'])('%j is a path', (key) => {

@@ -42,12 +42,17 @@ export function unfit(relative: string): string | undefined {
   if (relative.startsWith('/')) return 'it begins with a slash';
   if (parts.includes('..') || parts.includes('.')) return 'it leads elsewhere (`.` or `..`)';
   if (parts.includes('')) return 'two slashes in a row are one on disk';
+  // What such a file says of itself would be believed by the download that it seems to be a part of.
+  if (parts.some((part) => PART.test(part))) return 'it has the name of a download that broke off';
   if (parts.some((part) => Buffer.byteLength(part) > LONGEST)) return `a part of it is longer than ${LONGEST} bytes`;
   return undefined;
 }
 
 /** Bytes of the name of a file, on every file system that matters. */
 const LONGEST = 255;
+
+/** Of a download that broke off. */
+export const PART = /^\..+\.part-[0-9a-f]{32}(-\d+)?$/;
 
 /** Beside the file that it is to become: hidden, and told apart by what it is a part of. */
 export function partName(name: string, etag: string): string {

@@ -1,12 +1,12 @@
 // Bytes up and down, with everything that can break off in the middle.
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, link, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '@thecloud/core/contracts';
 import { describe, expect, it } from 'vitest';
 import { downloadFile } from './download.ts';
-import { nameFrom } from './name.ts';
+import { nameFrom, partName } from './name.ts';
 import { etagOfParts, inParts, MOST_PARTS, partSizeFor, partSizeFrom, rangesOf, together } from './parts.ts';
 import { Fake, folder } from './testbench.ts';
 import { mtimeFrom, mtimeText, type Sending, Unfinished, uploadFile, uploadStream } from './upload.ts';
@@ -312,6 +312,28 @@ describe('an object', () => {
     await symlink('elsewhere/target', join(here.path, 'link'));
     await downloadFile(name, object, join(here.path, 'link'), sendingOf(fake));
     expect(await readFile(join(here.path, 'elsewhere/target'), 'utf8')).toBe('old');
+    // Nor does it run as whom the old one ran as.
+    await chmod(join(here.path, 'secret'), 0o4755);
+    await downloadFile(name, object, join(here.path, 'secret'), sendingOf(fake));
+    expect((await stat(join(here.path, 'secret'))).mode & 0o7777).toBe(0o755);
+  });
+
+  it('does not go on with what somebody else put there', async () => {
+    await using here = await folder();
+    const fake = new Fake();
+    const object = fake.add('photos/big', 'new');
+    const [path, beside] = [join(here.path, 'file'), join(here.path, partName('file', object.etag))];
+    await writeFile(join(here.path, 'victim'), 'old');
+    for (const make of [symlink, link]) {
+      await make(join(here.path, 'victim'), beside);
+      await expect(downloadFile(name, object, path, sendingOf(fake))).rejects.toMatchObject({ code: 'conflict' });
+      expect(await readFile(join(here.path, 'victim'), 'utf8')).toBe('old');
+      await rm(beside);
+    }
+    if (process.getuid?.() !== 0) return;
+    await writeFile(beside, '');
+    await chown(beside, 12345, 12345);
+    await expect(downloadFile(name, object, path, sendingOf(fake))).rejects.toMatchObject({ code: 'conflict' });
   });
 });
 

@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { Fault } from '@thecloud/core/contracts';
+import { PART } from './name.ts';
 import { unreadable } from './upload.ts';
 
 export interface Found {
@@ -54,8 +55,6 @@ async function* below(directory: string, prefix: string, above: readonly string[
     else if (walking.wanted.takes(key)) yield { key, path, size: info.size, mtimeMs: info.mtimeMs };
   }
 }
-
-const PART = /^\..+\.part-[0-9a-f]{32}(-\d+)?$/;
 
 interface Info {
   link: boolean;
