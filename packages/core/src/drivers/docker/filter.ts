@@ -15,6 +15,12 @@ const LET_BY = ['DOCKER-USER', '--match', 'mark', '--mark', `${MARK}/${MARK}`, '
 /** Who made a route, in `ip route`: a number that no routing daemon has (rtnetlink.h). */
 const ROUTE_PROTOCOL = '193';
 
+/** What the decisive chain of each table ends with. */
+const LAST_LINES = [
+  ['ip', 'goto of_others'],
+  ['bridge', 'ether type != { ip, arp } drop'],
+] as const;
+
 export interface FilterNames {
   installation: string;
   bridgeOf(networkId: string): string;
@@ -25,17 +31,18 @@ export class PacketFilter {
   readonly unavailable: string | undefined;
   readonly #names: FilterNames;
   readonly #log: Log;
-  readonly #table: string;
+  /** Its name in both families. */
+  readonly table: string;
   readonly #ports = new Map<string, BoundPort>();
   #plane: Plane | undefined;
-  #listed: string | undefined;
+  #listed: { hash: string; whole: boolean } | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(names: FilterNames, log: Log, unavailable: string | undefined) {
     this.#names = names;
     this.#log = log;
     this.unavailable = unavailable;
-    this.#table = tableOf(names.installation);
+    this.table = tableOf(names.installation);
   }
 
   /** Tries once whether this process may change the host's packet filter. */
@@ -80,28 +87,32 @@ export class PacketFilter {
       if (present?.address === port.address) return;
       this.#ports.set(port.interface, port);
       if (this.unavailable !== undefined || this.#plane === undefined || this.#plane.networks.length === 0) return;
-      await run('nft', ['--file', '-'], { input: bindingOf(this.#plane, this.#table, [...this.#ports.values()]), signal });
+      await run('nft', ['--file', '-'], { input: bindingOf(this.#plane, this.table, [...this.#ports.values()]), signal });
       this.#listed = await this.#listing(signal);
     });
   }
 
   /** Whether everything is as `apply` left it. */
   async inForce(signal: AbortSignal): Promise<boolean> {
-    if (this.unavailable !== undefined || this.#listed === undefined) return true;
+    if (this.unavailable !== undefined) return true;
     return this.#alone(async () => {
-      if ((await this.#listing(signal)) !== this.#listed) return false;
-      return this.#plane === undefined || this.#plane.networks.length === 0 || (await this.#isLetBy(signal)) !== false;
+      const { networks } = this.#plane ?? { networks: [] };
+      if (networks.length === 0) return true;
+      // Somebody may have been at them while what was put in force was being read back: then they do not even look whole.
+      const listing = await this.#listing(signal);
+      if (listing.hash !== this.#listed?.hash || !listing.whole) return false;
+      return (await this.#isLetBy(signal)) !== false;
     });
   }
 
   async #load(plane: Plane, signal: AbortSignal): Promise<void> {
     const { bridgeOf } = this.#names;
-    const input = rulesetOf(plane, { table: this.#table, bridgeOf }) + bindingOf(plane, this.#table, [...this.#ports.values()]);
+    const input = rulesetOf(plane, { table: this.table, bridgeOf }) + bindingOf(plane, this.table, [...this.#ports.values()]);
     await run('nft', ['--file', '-'], { input, signal });
   }
 
   async #clear(signal: AbortSignal): Promise<void> {
-    for (const family of ['ip', 'bridge']) await run('nft', ['delete', 'table', family, this.#table], { signal, accept: [1] });
+    for (const family of ['ip', 'bridge']) await run('nft', ['delete', 'table', family, this.table], { signal, accept: [1] });
     const { stdout } = await run('nft', ['list', 'tables'], { signal });
     // Another installation's packets need it still.
     if (/\bthecloud_/.test(stdout)) return;
@@ -160,13 +171,15 @@ export class PacketFilter {
   }
 
   /** What the kernel has of ours, as one short text. */
-  async #listing(signal: AbortSignal): Promise<string> {
+  async #listing(signal: AbortSignal): Promise<{ hash: string; whole: boolean }> {
     const hash = createHash('sha256');
-    for (const family of ['ip', 'bridge']) {
-      const { exitCode, stdout } = await run('nft', ['--stateless', 'list', 'table', family, this.#table], { signal, accept: [1] });
-      hash.update(exitCode === 0 ? stdout : 'absent');
+    let whole = true;
+    for (const [family, last] of LAST_LINES) {
+      const { exitCode, stdout } = await run('nft', ['--stateless', 'list', 'table', family, this.table], { signal, accept: [1] });
+      whole &&= exitCode === 0 && stdout.includes(last);
+      hash.update(stdout);
     }
-    return hash.digest('hex');
+    return { hash: hash.digest('hex'), whole };
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

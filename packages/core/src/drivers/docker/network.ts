@@ -240,7 +240,7 @@ export class DockerNetwork implements NetworkDriver {
       const { local, filter } = await this.#hostOnce();
       const info = (await this.#client.docker.info()) as { ServerVersion: string; BridgeNfIptables?: boolean };
       report.version = info.ServerVersion;
-      report.features.push(await this.#isolationFeature(local, filter), ...FEATURES);
+      report.features.push(await this.#isolationFeature(local, filter), ...featuresOf(filter));
       report.checks.push({ name: 'docker', ok: true, detail: `Version ${info.ServerVersion}${local ? '' : ', on another machine'}` });
       report.checks.push(filterCheck(filter));
     } catch (error) {
@@ -258,7 +258,7 @@ export class DockerNetwork implements NetworkDriver {
       return {
         name,
         level: 'enforced',
-        detail: `Own nftables rules (table ip thecloud) and Docker Engine's keep VPCs apart, their gateway addresses too; ${published}`,
+        detail: `Own nftables rules (tables ${filter.table}) decide about every packet, within a VPC and between; ${published}`,
       };
     }
     const alone = `ports published on all addresses also answer at their VPC's gateway address, because ${filter.unavailable}`;
@@ -270,13 +270,30 @@ export class DockerNetwork implements NetworkDriver {
   }
 }
 
-const FEATURES: Feature[] = [
-  { name: 'addresses', level: 'enforced', detail: 'Each VPC has a bridge and a range of its own; ranges that the host already uses are refused' },
-  { name: 'names', level: 'enforced', detail: "Docker Engine's DNS server resolves the names of instances inside their VPC only" },
-  { name: 'outbound', level: 'enforced', detail: "Traffic that leaves the host carries the host's address" },
-  { name: 'host', level: 'recorded', detail: 'Programs of the host that listen on all its addresses are reachable from instances; those on loopback are not' },
-  { name: 'addresses inside', level: 'recorded', detail: "Instances of one VPC are not kept from taking each other's addresses" },
-];
+function featuresOf({ unavailable }: PacketFilter): Feature[] {
+  const ours = (name: string, enforced: string, otherwise: string, level: Feature['level'] = 'unsupported'): Feature =>
+    unavailable === undefined ? { name, level: 'enforced', detail: enforced } : { name, level, detail: `${otherwise}: ${unavailable}` };
+  return [
+    { name: 'addresses', level: 'enforced', detail: 'Each VPC has a bridge and a range of its own; ranges that the host already uses are refused' },
+    { name: 'names', level: 'enforced', detail: "Docker Engine's DNS server resolves the names of instances inside their VPC only" },
+    { name: 'outbound', level: 'enforced', detail: "Traffic that leaves the host carries the host's address" },
+    ours('security groups', 'Each packet is judged by the rules of sender and receiver, open connections too', 'Security groups are refused'),
+    ours('routes', 'Subnets, gateways and peerings decide where an instance gets to', 'Subnets, gateways and peerings are refused'),
+    ours('elastic IPs', 'Translated both ways, for the host and for instances', 'Elastic IPs are refused'),
+    ours(
+      'host',
+      'Instances reach of the host only what their gateway offers, and published ports',
+      'Programs of the host that listen on all its addresses are reachable from instances',
+      'recorded',
+    ),
+    ours(
+      'addresses inside',
+      "What an instance sends under another's address is dropped at its interface",
+      "Instances of one VPC are not kept from taking each other's addresses",
+      'recorded',
+    ),
+  ];
+}
 
 const filterCheck = (filter: PacketFilter): Check =>
   filter.unavailable === undefined

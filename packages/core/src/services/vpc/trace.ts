@@ -53,6 +53,8 @@ function words({ at, by }: Step, sender: PlaneEndpoint, receiver: PlaneEndpoint 
       return own ? `the elastic IP ${by.address} stands for ${by.endpoint}` : `the elastic IP ${by.address} is in use`;
     case 'elastic-unused':
       return `the elastic IP ${by.address} leads to no instance with a way out`;
+    case 'elastic-own':
+      return 'an instance does not reach itself by its own elastic IP';
     case 'nobody':
       return `no instance has ${by.address}`;
     case 'outside':

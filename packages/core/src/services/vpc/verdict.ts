@@ -26,6 +26,7 @@ export interface Step {
     | { kind: 'no-route'; network: string; subnet: string | undefined; other: string | undefined }
     | { kind: 'elastic'; address: string; endpoint: string }
     | { kind: 'elastic-unused'; address: string }
+    | { kind: 'elastic-own'; address: string }
     | { kind: 'nobody'; address: string }
     | { kind: 'outside'; source: string | undefined };
 }
@@ -35,6 +36,8 @@ export interface Verdict {
   steps: Step[];
   /** Who receives, when it is an instance. */
   receiver: PlaneEndpoint | undefined;
+  /** Address that the receiver sees, when it passes and the receiver is an instance. */
+  source: string | undefined;
 }
 
 const cidrOf = (text: string): Cidr => parseCidr(text) as Cidr;
@@ -50,7 +53,7 @@ export function judge(plane: Plane, packet: Packet): Verdict {
   const endpoint = (address: string): PlaneEndpoint | undefined => plane.endpoints.find((each) => each.address === address);
   const sender = endpoint(packet.from) as PlaneEndpoint;
   const network = plane.networks.find(({ id }) => id === sender.networkId) as PlaneNetwork;
-  const stopped = (receiver?: PlaneEndpoint): Verdict => ({ passes: false, steps, receiver });
+  const stopped = (receiver?: PlaneEndpoint): Verdict => ({ passes: false, steps, receiver, source: undefined });
 
   const egress = ruled(plane, sender, 'egress', packet, packet.to);
   steps.push(egress);
@@ -67,6 +70,11 @@ export function judge(plane: Plane, packet: Packet): Verdict {
     receiver = elastic?.endpoint === undefined ? undefined : endpoint(elastic.endpoint);
     const reached = plane.networks.find(({ id }) => id === receiver?.networkId);
     source = sourceOf(plane, network, packet.from);
+    // It would have to come back out of the port that it went in by, which a bridge does not do.
+    if (receiver?.address === packet.from) {
+      steps.push({ at: 'address', passes: false, by: { kind: 'elastic-own', address: packet.to } });
+      return stopped(receiver);
+    }
     if (elastic !== undefined) {
       const open = receiver !== undefined && reached !== undefined && leadsOut(reached, receiver.address);
       steps.push({
@@ -78,7 +86,7 @@ export function judge(plane: Plane, packet: Packet): Verdict {
       source ??= reached?.gateway;
     } else {
       steps.push({ at: 'address', passes: true, by: { kind: 'outside', source } });
-      return { passes: true, steps, receiver: undefined };
+      return { passes: true, steps, receiver: undefined, source };
     }
   }
   if (receiver === undefined) {
@@ -87,7 +95,7 @@ export function judge(plane: Plane, packet: Packet): Verdict {
   }
   const ingress = ruled(plane, receiver, 'ingress', packet, source);
   steps.push(ingress);
-  return { passes: ingress.passes, steps, receiver };
+  return { passes: ingress.passes, steps, receiver, source };
 }
 
 /** Whether a rule of its groups lets the packet pass. `address`: of the other side, as this side sees it. */
