@@ -162,6 +162,7 @@ class Connection implements DatabaseConnection {
   }
 
   async *streamQuery<R>({ sql, parameters }: CompiledQuery): AsyncGenerator<QueryResult<R>> {
+    if (this.#broken !== undefined) throw this.#broken;
     for (const row of this.#prepare(sql).iterate(parameters)) yield { rows: [row as R] };
   }
 
@@ -301,6 +302,8 @@ export function openDb(file: string, options: { durable: boolean }): OpenedDb {
     database = new Database(file);
     database.pragma('journal_mode = WAL');
     database.pragma(`synchronous = ${options.durable ? 'NORMAL' : 'OFF'}`);
+    // A log that is left was maybe never synced, though it can be read: what is written behind it would be lost with it. So it goes into the database first.
+    if (options.durable) database.pragma('wal_checkpoint(TRUNCATE)');
     database.pragma('foreign_keys = ON');
     database.pragma('busy_timeout = 500');
     const opened = database;
@@ -332,6 +335,12 @@ export function databaseFault(error: unknown, where = 'the database'): Fault | u
     return new Fault('unavailable', `Cannot write to ${where}; nothing was changed`, {
       ...options,
       hint: 'ls -l the data directory: it must belong to this user',
+    });
+  }
+  if (code === 'SQLITE_IOERR_FSYNC') {
+    return new Fault('unavailable', 'The disk did not confirm the last changes; nothing is read or written until the daemon is restarted', {
+      ...options,
+      hint: 'dmesg | tail  # then cloud daemon stop && cloud daemon start, and look whether the last change is there',
     });
   }
   if (code.startsWith('SQLITE_IOERR'))
