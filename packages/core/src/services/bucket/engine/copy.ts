@@ -47,7 +47,7 @@ export async function copyObject(
   const algorithm = options.checksum ?? info.checksum?.algorithm ?? DEFAULT_CHECKSUM;
   const token = newToken(now);
   const { signal, customerKey } = options;
-  const written = await ground.bodies.write(passing(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal })), {
+  const written = await ground.write(to.bucket, passing(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal })), {
     by: await ground.kms.wrapperOf(to.bucket, attributes, options.actor),
     bound: boundOf(to.bucket.id, to.key, token),
     encrypt: to.bucket.encrypted || attributes.encryption !== undefined,
@@ -141,7 +141,7 @@ export async function copyPart(
   if (size > MOST_BYTES) throw tooLarge();
   await ground.read((db) => checkRoom(db, to.bucket, size, 0));
   const { signal, customerKey } = options;
-  const written = await ground.bodies.write(passing(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal })), {
+  const written = await ground.write(to.bucket, passing(await bytesOf(ground, layouts, source.bucket, found, { customerKey: source.customerKey, signal })), {
     by: await ground.kms.wrapperOf(to.bucket, upload.attributes, options.actor),
     bound: partBound(to.bucket.id, to.key, to.uploadId, to.number, newToken(ground.now())),
     encrypt: to.bucket.encrypted || upload.attributes.encryption !== undefined,

@@ -4,11 +4,13 @@ import { DriverError, type ErrorCode, Fault } from '../../../kernel/errors.ts';
 import type { ServiceContext } from '../../../kernel/service.ts';
 import type { Unit } from '../../../kernel/store.ts';
 import type { ObjectStoreDriver } from '../driver.ts';
-import type { Bodies } from './body-types.ts';
+import type { Bodies, Written } from './body-types.ts';
 import { actorLine, type BucketRegistry } from './buckets.ts';
 import type { Garbage } from './garbage.ts';
 import type { KmsWrappers } from './kms.ts';
 import { type Actor, type Bucket, type ObjectChange, ObjectError, type ObjectInfo, type ObjectListener, type ObjectProblem } from './types.ts';
+import { Underway } from './underway.ts';
+import { bytesLimitOf } from './usage.ts';
 
 export interface GroundOptions {
   context: ServiceContext;
@@ -50,6 +52,7 @@ export class Ground {
   readonly kms: KmsWrappers;
   readonly leastPart: number;
   readonly listeners: ObjectListener[] = [];
+  readonly #underway: Underway;
   #seq = 0;
 
   constructor(options: GroundOptions) {
@@ -61,6 +64,7 @@ export class Ground {
     this.garbage = options.garbage;
     this.kms = options.kms;
     this.leastPart = options.leastPart;
+    this.#underway = new Underway(options.context.clock, (tenantId) => this.read((db) => bytesLimitOf(db, tenantId)));
   }
 
   now(): number {
@@ -92,6 +96,11 @@ export class Ground {
     } finally {
       if (discarded) this.garbage.kick();
     }
+  }
+
+  /** Bytes into the object store, within what the bucket's tenant may have on its way. */
+  write(bucket: Bucket, source: AsyncIterable<Buffer>, options: Parameters<Bodies['write']>[1]): Promise<Written> {
+    return this.#underway.write(bucket.tenantId, source, options.expected.size, (from) => this.bodies.write(from, options));
   }
 
   async read<T>(work: (db: Db) => Promise<T>): Promise<T> {

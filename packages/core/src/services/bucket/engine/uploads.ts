@@ -189,7 +189,7 @@ export async function putPart(
     throw new ObjectError('part_too_large', 'Your proposed upload exceeds the maximum allowed size', { size: expected.size, limit: MOST_BYTES });
   }
   if (expected.size !== undefined) await ground.read((db) => checkRoom(db, bucket, expected.size as number, 0));
-  const written = await ground.bodies.write(body, {
+  const written = await ground.write(bucket, body, {
     by: await ground.kms.wrapperOf(bucket, upload.attributes, options.actor),
     bound: partBound(bucket.id, key, uploadId, number, newToken(ground.now())),
     encrypt: bucket.encrypted || upload.attributes.encryption !== undefined,

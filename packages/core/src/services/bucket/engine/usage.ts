@@ -46,6 +46,16 @@ export async function count(unit: Unit, bucket: Bucket, delta: Delta): Promise<v
   if (kept !== 0 || more !== 0) await adjustQuota(unit, undefined, { objects: kept, objectBytes: more });
 }
 
+/** Of all objects of a tenant together; undefined: there is no limit. */
+export async function bytesLimitOf(db: Db, tenantId: string): Promise<number | undefined> {
+  const limits = await all<{ tenant: string; value: number }>(
+    db,
+    "select tenant, value from quota_limit where tenant in (?, '*') and name = 'objectBytes'",
+    tenantId,
+  );
+  return (limits.find(({ tenant }) => tenant === tenantId) ?? limits[0])?.value;
+}
+
 /** Before bytes are read that would not be kept: `quota_exceeded`. What is replaced meanwhile makes room, so only what is sure to be too much is refused. */
 export async function checkRoom(db: Db, bucket: Bucket, size: number, replaced: number): Promise<void> {
   const more = size - replaced;
@@ -54,12 +64,7 @@ export async function checkRoom(db: Db, bucket: Bucket, size: number, replaced: 
     const now = await one<BucketUsageTable>(db, 'select bytes, upload_bytes from bucket_usage where bucket_id = ?', bucket.id);
     if (now !== undefined && now.bytes + now.upload_bytes + more > bucket.maxBytes) throw exceeded(bucket, 'maxBytes', bucket.maxBytes);
   }
-  const limits = await all<{ tenant: string; value: number }>(
-    db,
-    "select tenant, value from quota_limit where tenant in (?, '*') and name = 'objectBytes'",
-    bucket.tenantId,
-  );
-  const limit = (limits.find(({ tenant }) => tenant === bucket.tenantId) ?? limits[0])?.value;
+  const limit = await bytesLimitOf(db, bucket.tenantId);
   if (limit === undefined) return;
   const used = (await one<{ value: number }>(db, "select value from quota_usage where tenant = ? and name = 'objectBytes'", bucket.tenantId))?.value ?? 0;
   if (used + more > limit) {

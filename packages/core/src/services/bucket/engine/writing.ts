@@ -107,7 +107,7 @@ export async function putObject(ground: Ground, bucket: Bucket, key: string, bod
   await checkBefore(ground, bucket, key, { conditions: options.conditions, size: expected.size });
   const token = newToken(now);
   const algorithm = expected.checksum?.algorithm ?? DEFAULT_CHECKSUM;
-  const written = await ground.bodies.write(body, {
+  const written = await ground.write(bucket, body, {
     by: await ground.kms.wrapperOf(bucket, attributes, options.actor),
     bound: boundOf(bucket.id, key, token),
     encrypt: bucket.encrypted || attributes.encryption !== undefined,
