@@ -292,7 +292,9 @@ export class Loop {
     await this.#unit(row, async (unit) => {
       const table = new Table(this.#options.contract, row.tenantId, unit);
       await table.remove(row);
-      const kind = `${this.#options.contract.resource.name}.delete`;
+      const { operations, resource } = this.#options.contract;
+      const [deletion] = Object.entries(operations).find(([, { standard }]) => standard === 'delete') ?? ['delete'];
+      const kind = `${resource.name}.${deletion}`;
       const open = await unit.tx.selectFrom('operation').select(['id', 'kind']).where('resource_id', '=', row.id).where('state', '=', 'running').execute();
       for (const operation of open) {
         const error: FaultBody | undefined =

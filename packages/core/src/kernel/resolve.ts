@@ -73,12 +73,15 @@ export async function resolveRefs(
     };
     if (inner !== undefined) {
       const items = value as Record<string, unknown>[];
-      found[key] = [];
+      // An item may name several things, each in a field of its own.
+      const rows = found[key] ?? [];
+      found[key] = rows;
       for (const [index, item] of items.entries()) {
+        if (item[inner] === undefined) continue;
         const row = await look(String(item[inner]), `${key}.${index}.${inner}`);
         item[inner] = row.name;
         item[refIdField(inner, false)] = row.id;
-        found[key].push(row);
+        rows.push(row);
       }
     } else if (many) {
       const rows: Row[] = [];

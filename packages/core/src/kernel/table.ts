@@ -362,6 +362,8 @@ export class Table {
   async #writeReferences(row: Row): Promise<void> {
     await this.#db.deleteFrom('reference').where('from_id', '=', row.id).execute();
     const ids = new Set(strongReferences(this.#resource, row.spec));
+    // Nothing keeps itself from being deleted.
+    ids.delete(row.id);
     if (ids.size === 0) return;
     await this.#db
       .insertInto('reference')

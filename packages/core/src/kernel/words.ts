@@ -4,7 +4,7 @@
 export const words = (resource: string): string =>
   resource
     .split('-')
-    .map((word) => word.replace(/^(ssh|vpc)(s?)$/, (_, letters: string, plural: string) => `${letters.toUpperCase()}${plural}`))
+    .map((word) => word.replace(/^(ip|nat|ssh|vpc)(s?)$/, (_, letters: string, plural: string) => `${letters.toUpperCase()}${plural}`))
     .join(' ');
 
 /** `ssh-key` → `an SSH key`. */

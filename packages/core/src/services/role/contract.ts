@@ -9,7 +9,7 @@ export const role = resource('role', {
     permissions: z
       .array(z.string().min(1).max(128))
       .min(1)
-      .max(200)
+      .max(500)
       .meta({ description: 'What it allows: <resource>:<operation>, with * and ? anywhere', example: ['instance:*', 'vpc:list'], cli: { flag: 'permission' } }),
     description: z.string().min(1).max(1024).optional().meta({ description: 'What it is for', example: 'Runs the web servers' }),
   },
