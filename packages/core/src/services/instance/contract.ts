@@ -101,6 +101,10 @@ export const instance = resource('instance', {
       .record(z.string().min(1).max(128), z.string().max(4096))
       .default({})
       .meta({ description: 'Metadata, key=value', example: { owner: 'ops' } }),
+    metadataTokens: z.enum(['required', 'except-cloud-init', 'optional']).default('except-cloud-init').meta({
+      description:
+        'Who must show a session token to 169.254.169.254: required: everybody; except-cloud-init: everybody but cloud-init, which knows tokens on AWS only; optional: nobody',
+    }),
     userData: immutable(
       z
         .string()

@@ -13,6 +13,7 @@ import { readUserData } from './cloudinit.ts';
 import { instances } from './contract.ts';
 import { FORGET_END, instanceController } from './controller.ts';
 import { type ComputeDriver, computePort } from './driver.ts';
+import { metadataPlane } from './metadata/plane.ts';
 import { PortChooser, refuseTwice, reservePorts } from './ports.ts';
 import { secretsIn } from './secrets.ts';
 import { migrations } from './tables.ts';
@@ -270,5 +271,6 @@ export const instanceService = service(instances, (context) => {
       ...bytesHandlers(context, driver),
     },
     controller: instanceController(context, driver),
+    ...metadataPlane(context),
   };
 });
