@@ -44,6 +44,13 @@ const NAMES: Readonly<Record<string, string>> = {
   'api-key': 'backup',
   's3-key': 'wallet',
   object: 'photos/a',
+  subnet: 'apps',
+  'security-group': 'front',
+  'internet-gateway': 'out',
+  'route-table': 'public',
+  'nat-gateway': 'nat',
+  'elastic-ip': 'address',
+  peering: 'joined',
 };
 
 const PASSWORD = 'correct horse battery';
@@ -52,6 +59,18 @@ const READERS = { Version: '2012-10-17', Statement: { Effect: 'Allow', Action: '
 /** Where the resource's usual one will not do, or an example cannot be known from the field alone. */
 const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string, unknown> }>> = {
   'vpc delete': { target: 'lonely' },
+  'subnet delete': { target: 'unused' },
+  'internet-gateway create': { input: { vpc: 'lonely' } },
+  'internet-gateway delete': { target: 'unused' },
+  'nat-gateway create': { input: { subnet: 'front' } },
+  'route-table delete': { target: 'unused' },
+  'route-table routeAdd': { input: { destination: '203.0.113.0/24', blackhole: true } },
+  'peering create': { input: { peerVpc: 'lonely' } },
+  'elastic-ip disassociate': { target: 'held' },
+  'security-group delete': { target: 'unused' },
+  'security-group detach': { target: 'attached' },
+  'vpc create': { input: { cidr: '10.40.0.0/16' } },
+  'subnet create': { input: { cidr: '10.20.3.0/24' } },
   // Without one the VPC `default` is made, which is a change besides.
   'instance create': { input: { vpc: 'prod', ports: ['80'] } },
   'instance update': { input: { ports: ['81'], allowRestart: true } },
@@ -144,15 +163,17 @@ export async function fixture(): Promise<Fixture> {
   await cloud.auth.configure({ registration: 'open' });
   const session = await anybody('login', { email: ann.name, password: PASSWORD });
   const { token } = await cloud.user.resetPassword(ann.name);
-  await b.ready(cloud.vpc.create({ name: 'prod' }));
+  await b.ready(cloud.vpc.create({ name: 'prod', cidr: '10.20.0.0/16' }));
   await b.ready(cloud.vpc.create({ name: 'lonely' }));
+  await networksIn(b);
   await b.ready(cloud.volume.create({ name: 'data' }));
   await b.ready(cloud.volume.create({ name: 'disk' }));
   await cloud.sshKey.create({ name: 'laptop', publicKey: KEY });
   await b.ended(cloud.snapshot.create({ name: 'nightly', volume: 'data' }));
   await b.ended(cloud.image.pull({ reference: 'alpine:3.20' }));
-  const last = await b.ready(cloud.instance.create({ name: 'web', image: 'busybox', vpc: 'prod', volumes: ['disk:/disk'] }));
+  const last = await b.ready(cloud.instance.create({ name: 'web', image: 'busybox', vpc: 'prod', volumes: ['disk:/disk'], securityGroups: ['attached'] }));
   for (const name of ['idle', 'frozen']) await b.ready(cloud.instance.create({ name, image: 'busybox', vpc: 'prod' }));
+  await b.ready(cloud.elasticIp.associate('held', { instance: 'idle' }));
   await b.ended(cloud.instance.stop('idle'));
   await b.ended(cloud.instance.pause('frozen'));
   // Services that are not named here get one resource called `sample`, if the examples suffice to make it.
@@ -167,12 +188,15 @@ export async function fixture(): Promise<Fixture> {
   await cloud.secret.rotate('sample', { value: 'another' });
   const { ciphertext } = await cloud.kmsKey.encrypt('sample', { plaintext: 'aGVsbG8=' });
   await cloud.queue.send('sample', { body: 'hello', delay: 0 });
+  const [{ id: rule } = { id: '' }] = (await cloud.securityGroup.ruleList(NAMES['security-group'] as string)).items;
   const { items } = await cloud.queue.receive('sample');
   const receipt = items[0]?.receipt;
   return {
     ...b,
     known: {
       'kms-key decrypt': { ciphertext },
+      'security-group ruleAdd': { port: '22' },
+      'security-group ruleRemove': { rule },
       'queue ack': { receipt },
       'queue release': { receipt },
       'queue extend': { receipt },
@@ -201,6 +225,24 @@ export async function fixture(): Promise<Fixture> {
     },
     [Symbol.asyncDispose]: () => b.close(),
   };
+}
+
+/** Parts of the VPC, what they lead to, and who may send what. */
+async function networksIn({ cloud, ready }: Bench): Promise<void> {
+  const destination = '0.0.0.0/0';
+  const name = (resource: string) => NAMES[resource] as string;
+  await ready(cloud.vpc.create({ name: 'elsewhere', cidr: '10.21.0.0/16' }));
+  await ready(cloud.peering.create({ name: name('peering'), vpc: 'prod', peerVpc: 'elsewhere' }));
+  await ready(cloud.internetGateway.create({ name: 'unused', vpc: 'elsewhere' }));
+  await ready(cloud.internetGateway.create({ name: name('internet-gateway'), vpc: 'prod' }));
+  await ready(cloud.routeTable.create({ name: 'unused', vpc: 'prod' }));
+  await ready(cloud.routeTable.create({ name: name('route-table'), vpc: 'prod', routes: [{ destination, internetGateway: 'out' }] }));
+  await ready(cloud.subnet.create({ name: name('subnet'), vpc: 'prod', cidr: '10.20.1.0/24' }));
+  await ready(cloud.subnet.create({ name: 'unused', vpc: 'prod', cidr: '10.20.4.0/24' }));
+  await ready(cloud.subnet.create({ name: 'front', vpc: 'prod', cidr: '10.20.5.0/24', routeTable: 'public' }));
+  await ready(cloud.natGateway.create({ name: name('nat-gateway'), subnet: 'front' }));
+  for (const each of [name('security-group'), 'attached', 'unused']) await ready(cloud.securityGroup.create({ name: each, vpc: 'prod' }));
+  for (const each of [name('elastic-ip'), 'held']) await ready(cloud.elasticIp.allocate({ name: each }));
 }
 
 /** Objects to read, change, restore and complete, and whoever serves addresses of them. */

@@ -86,7 +86,15 @@ describe('refused', () => {
         return row.observed >= row.generation;
       });
     };
-    await keep('vpc', cloud.vpc.create({ name: 'their-vpc' }, there));
+    await keep('vpc', cloud.vpc.create({ name: 'their-vpc', cidr: '10.30.0.0/16' }, there));
+    await keep('subnet', cloud.subnet.create({ name: 'their-subnet', vpc: 'their-vpc', cidr: '10.30.1.0/24' }, there));
+    await cloud.vpc.create({ name: 'their-second', cidr: '10.31.0.0/16' }, there);
+    await keep('peering', cloud.peering.create({ name: 'their-peering', vpc: 'their-vpc', peerVpc: 'their-second' }, there));
+    await keep('internet-gateway', cloud.internetGateway.create({ name: 'their-internet-gateway', vpc: 'their-vpc' }, there));
+    await keep('route-table', cloud.routeTable.create({ name: 'their-route-table', vpc: 'their-vpc' }, there));
+    await keep('nat-gateway', cloud.natGateway.create({ name: 'their-nat-gateway', subnet: 'their-subnet' }, there));
+    await keep('elastic-ip', cloud.elasticIp.allocate({ name: 'their-elastic-ip' }, there));
+    await keep('security-group', cloud.securityGroup.create({ name: 'their-security-group', vpc: 'their-vpc' }, there));
     await keep('volume', cloud.volume.create({ name: 'their-volume' }, there));
     await keep('image', cloud.image.pull({ reference: 'their-image:1' }, there));
     await keep('snapshot', cloud.snapshot.create({ name: 'their-snapshot', volume: 'their-volume' }, there));

@@ -6,20 +6,27 @@ import { audits } from './services/audit/contract.ts';
 import { auths } from './services/auth/contract.ts';
 import { buckets, s3Keys, s3s } from './services/bucket/contract.ts';
 import { objects } from './services/bucket/object-contract.ts';
+import { elasticIps } from './services/elastic-ip/contract.ts';
 import { events } from './services/event/contract.ts';
 import { images } from './services/image/contract.ts';
 import { instances } from './services/instance/contract.ts';
 import { instanceTypes } from './services/instance-type/contract.ts';
+import { internetGateways } from './services/internet-gateway/contract.ts';
 import { kmsKeys } from './services/kms-key/contract.ts';
+import { natGateways } from './services/nat-gateway/contract.ts';
 import { operations } from './services/operation/contract.ts';
+import { peerings } from './services/peering/contract.ts';
 import { policies } from './services/policy/contract.ts';
 import { queues } from './services/queue/contract.ts';
 import { quotas } from './services/quota/contract.ts';
 import { roles } from './services/role/contract.ts';
+import { routeTables } from './services/route-table/contract.ts';
 import { secrets } from './services/secret/contract.ts';
+import { securityGroups } from './services/security-group/contract.ts';
 import { serviceAccounts } from './services/service-account/contract.ts';
 import { snapshots } from './services/snapshot/contract.ts';
 import { sshKeys } from './services/ssh-key/contract.ts';
+import { subnets } from './services/subnet/contract.ts';
 import { systems } from './services/system/contract.ts';
 import { tenants } from './services/tenant/contract.ts';
 import { tenantMembers } from './services/tenant-member/contract.ts';
@@ -34,26 +41,33 @@ export const contracts = {
   tenant: tenants,
   serviceAccount: serviceAccounts,
   role: roles,
+  peering: peerings,
   policy: policies,
   auth: auths,
   apiKey: apiKeys,
   audit: audits,
   bucket: buckets,
+  elasticIp: elasticIps,
   event: events,
   image: images,
   instance: instances,
   instanceType: instanceTypes,
+  internetGateway: internetGateways,
   kmsKey: kmsKeys,
+  natGateway: natGateways,
   network: networks,
   object: objects,
   operation: operations,
   queue: queues,
   quota: quotas,
+  routeTable: routeTables,
   s3: s3s,
   s3Key: s3Keys,
   secret: secrets,
+  securityGroup: securityGroups,
   snapshot: snapshots,
   sshKey: sshKeys,
+  subnet: subnets,
   system: systems,
   volume: volumes,
   vpc: vpcs,

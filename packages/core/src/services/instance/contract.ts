@@ -32,6 +32,9 @@ const mountField = z
 /** Linux starts no program with a longer one; the name goes off it. */
 const MOST_VARIABLE = 131_072 - 1024;
 
+/** Security groups of one instance. */
+export const MOST_GROUPS = 16;
+
 const envField = z.record(
   z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name has letters, digits and _ and does not begin with a digit'),
   withoutZero.refine((text) => new TextEncoder().encode(text).length <= MOST_VARIABLE, `a variable has at most ${MOST_VARIABLE} bytes`),
@@ -65,6 +68,19 @@ export const instance = resource('instance', {
         .meta({ description: 'Instance type, see `cloud instance-type list`', example: 'small', cli: { char: 't' } }),
     ),
     vpc: immutable(z.string().min(1).meta({ ref: 'vpc', description: 'VPC to be in' })),
+    subnet: immutable(z.string().min(1).optional().meta({ ref: 'subnet', description: 'Subnet to be in; outside of all when absent' })),
+    privateAddress: immutable(
+      z.ipv4('use an IPv4 address such as 10.20.1.10').optional().meta({ description: 'Private address to have, one that is free; any when absent' }),
+    ),
+    securityGroups: z
+      .array(z.string())
+      .max(MOST_GROUPS)
+      .default([])
+      .meta({
+        ref: 'security-group',
+        description: 'Security groups of its VPC; changed without a restart. In the default group of the VPC when there are none',
+        cli: { flag: 'security-group' },
+      }),
     command: commandField
       .optional()
       .meta({ description: "Replaces the image's command; split into words as a shell does, without a shell", example: 'sleep 1h' }),
@@ -136,7 +152,7 @@ export const instance = resource('instance', {
     cloudInit: cloudInit.optional().meta({ description: 'How first boot went' }),
   },
   columns: ['name', 'state', 'type', 'image', 'address', 'ports', 'vpc', 'createdAt'],
-  wide: ['id', 'restarts', 'volumes', 'reason'],
+  wide: ['id', 'subnet', 'securityGroups', 'restarts', 'volumes', 'reason'],
   // One that is stopped counts as well: it may be started at any time.
   quota: { instances: 1, vcpus: ({ type }) => sizeOf(type).cpus, memoryMiB: ({ type }) => sizeOf(type).memoryMiB },
 });
@@ -144,11 +160,12 @@ export const instance = resource('instance', {
 const standard = crud(instance, {
   create: {
     description:
-      'Answers when the instance is running (with --no-wait: when it is accepted). Without --vpc it is in the VPC `default`, which is made when needed.',
-    input: { vpc: z.string().min(1).optional().meta({ ref: 'vpc', description: 'VPC to be in; `default` when absent' }) },
+      'Answers when the instance is running (with --no-wait: when it is accepted). Without --vpc and --subnet it is in the VPC `default`, which is made when needed.',
+    input: { vpc: z.string().min(1).optional().meta({ ref: 'vpc', description: "VPC to be in; the subnet's, or else `default`, when absent" }) },
     examples: [
       ['instance create web --image busybox --command "httpd -f -h /www" --publish 8080:80', ''],
       ['instance create db --image postgres:17 --vpc prod --volume data:/var/lib/postgresql/data --env POSTGRES_PASSWORD=@secret:db-password', ''],
+      ['instance create app --image busybox --subnet apps', 'in the VPC of that subnet'],
       ['instance create vm --image debian:trixie --type medium --ssh-key laptop --user-data @setup.yaml', ''],
     ],
   },
@@ -224,6 +241,13 @@ export const instances = contract(instance, {
     internal: true,
     async: true,
     input: { volume: z.string().meta({ ref: 'volume' }), allowRestart },
+  }),
+  attachGroup: action(instance, { summary: 'Add a security group', internal: true, async: true, input: { group: z.string().meta({ ref: 'security-group' }) } }),
+  detachGroup: action(instance, {
+    summary: 'Take a security group away',
+    internal: true,
+    async: true,
+    input: { group: z.string().meta({ ref: 'security-group' }) },
   }),
   wait: query(instance, {
     summary: 'Wait until an instance is in a state',

@@ -4,6 +4,7 @@ import { newId } from '../../kernel/ids.ts';
 import { nearest } from '../../kernel/near.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
 import { waitFor } from '../../kernel/wait.ts';
+import { elasticIps } from '../elastic-ip/contract.ts';
 import { images } from '../image/contract.ts';
 import { CATALOG } from '../instance-type/catalog.ts';
 import { volumes } from '../volume/contract.ts';
@@ -14,6 +15,7 @@ import { instances } from './contract.ts';
 import { FORGET_END, instanceController } from './controller.ts';
 import { type ComputeDriver, computePort } from './driver.ts';
 import { metadataPlane } from './metadata/plane.ts';
+import { attachGroup, detachGroup, groupsOf, vpcOf } from './network.ts';
 import { PortChooser, refuseTwice, reservePorts } from './ports.ts';
 import { secretsIn } from './secrets.ts';
 import { migrations } from './tables.ts';
@@ -129,7 +131,7 @@ export const instanceService = service(instances, (context) => {
         input.ports = await ports.choose(call.tenantId, input.ports);
         const { image, vpc } = call.client({ image: images, vpc: vpcs });
         const { hostContent } = await image.locate({ reference: input.image });
-        const hostNetworks = input.vpc === undefined ? (await vpc.survey({ name: DEFAULT_VPC })).hostNetworks : undefined;
+        const hostNetworks = input.vpc === undefined && input.subnet === undefined ? (await vpc.survey({ name: DEFAULT_VPC })).hostNetworks : undefined;
         Object.assign(input, { prepared: { hostContent, hostNetworks } } satisfies Prepared);
       },
       async update(call) {
@@ -145,12 +147,15 @@ export const instanceService = service(instances, (context) => {
         const id = newId('inst');
         const size = sizeOf(spec.type, driver);
         const { image, vpc, volume } = call.client({ image: images, vpc: vpcs, volume: volumes });
-        if (spec.vpc === undefined) {
+        const subnet = call.refs['subnet']?.[0];
+        if (subnet !== undefined) Object.assign(spec, vpcOf(subnet, spec.vpc, spec.vpcId));
+        else if (spec.vpc === undefined) {
           const made = await vpc.provide({ name: DEFAULT_VPC, description: 'For instances that name no VPC', hostNetworks: prepared.hostNetworks ?? [] });
           Object.assign(spec, { vpc: made.name, vpcId: made.id });
         }
+        groupsOf(call.refs['securityGroups'] ?? [], { id: spec.vpcId as string, name: spec.vpc as string });
         await image.hold({ reference: spec.image, instance: name, instanceId: id, generation: 1, hostContent: prepared.hostContent });
-        const { address } = await vpc.allocateAddress(spec.vpcId as string, { owner: id });
+        const { address } = await vpc.allocateAddress(spec.vpcId as string, { owner: id, subnet: subnet?.id, address: spec.privateAddress });
         for (const mount of spec.volumes) {
           await volume.claim(mount.volumeId as string, { instance: name, instanceId: id, path: mount.path, readOnly: mount.readOnly });
         }
@@ -170,9 +175,15 @@ export const instanceService = service(instances, (context) => {
         const { labels, allowRestart, ...spec } = call.input as typeof call.input & Record<string, unknown>;
         const changed = NEEDS_RESTART.filter((key) => key in spec && JSON.stringify(spec[key] ?? undefined) !== JSON.stringify(row.spec[key]));
         const allowed = changed.length === 0 ? {} : restartAllowed(row, allowRestart, `A change of ${changed.join(', ')}`);
+        groupsOf(call.refs['securityGroups'] ?? [], { id: row.spec.vpcId as string, name: row.spec.vpc });
         if (spec.ports !== undefined && spec.ports !== null) await reservePorts(call.sql, call.tenantId, row.id, spec.ports);
         const uses = spec.env === undefined ? {} : await secretsIn(call, spec.env ?? {}, row);
         return call.rows.update(row, { labels, spec: { ...spec, ...allowed, ...uses } });
+      },
+
+      async delete(call) {
+        await call.systemClient(call.tenantId, { elasticIp: elasticIps }).elasticIp.leave({ instanceId: call.target.id });
+        return call.rows.delete(call.target);
       },
 
       start: (call) => {
@@ -239,6 +250,9 @@ export const instanceService = service(instances, (context) => {
           message: `Volume ${volume} is to be detached from ${row.name}`,
         });
       },
+
+      attachGroup: (call) => attachGroup(call, notDeleting(call.target)),
+      detachGroup: (call) => detachGroup(call, notDeleting(call.target)),
 
       async wait(call) {
         const { for: state, timeout } = call.input;

@@ -52,10 +52,16 @@ export const vpcs = contract(vpc, {
     input: { name: z.string(), description: z.string(), hostNetworks: z.array(z.string()) },
     output: z.object({ id: z.string(), name: z.string() }),
   }),
-  allocateAddress: action(vpc, {
-    summary: 'Give an address of the VPC to an owner',
+  carve: action(vpc, {
+    summary: 'Whether a network can be a subnet of the VPC, and what it would have',
     internal: true,
-    input: { owner: z.string(), address: z.string().optional() },
+    input: { cidr: z.string() },
+    output: z.strictObject({ gateway: z.string(), addressesTotal: z.int() }),
+  }),
+  allocateAddress: action(vpc, {
+    summary: 'Give an address of the VPC, or of the subnet of that id, to an owner',
+    internal: true,
+    input: { owner: z.string(), subnet: z.string().optional(), address: z.string().optional() },
     output: z.strictObject({ address: z.string() }),
   }),
   releaseAddresses: action(vpc, { summary: "Take back an owner's addresses", internal: true, input: { owner: z.string() }, output: z.strictObject({}) }),

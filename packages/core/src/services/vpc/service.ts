@@ -1,33 +1,17 @@
 // VPCs: a network each, CIDRs that never overlap, and the addresses inside them.
-import type { Kysely } from 'kysely';
 import { administersInstallation } from '../../kernel/authorize.ts';
+import { type Cidr, firstFree, formatAddress, formatCidr, isNetwork, isPrivate, networkOf, overlap, parseCidr } from '../../kernel/cidr.ts';
 import { Fault } from '../../kernel/errors.ts';
 import { type Call, type RowOf, service } from '../../kernel/service.ts';
-import {
-  type Cidr,
-  contains,
-  firstFree,
-  formatAddress,
-  formatCidr,
-  isNetwork,
-  isPrivate,
-  networkOf,
-  overlap,
-  parseAddress,
-  parseCidr,
-  sizeOf,
-} from '../../kernel/cidr.ts';
+import { allocate, checkSubnet, countUsed, forget, release, usable } from './addresses.ts';
 import { vpcs } from './contract.ts';
 import { networkPort } from './driver.ts';
 import { networks as networkContract } from './network-contract.ts';
-import { migrations, type VpcTables } from './tables.ts';
+import { migrations } from './tables.ts';
 
 /** Free networks are taken from here: large, private, and seldom what a home router uses. */
 const POOL = parseCidr('10.0.0.0/8') as Cidr;
 const POOL_PREFIX = 20;
-/** Network, gateway and two for services of the VPC at the start; broadcast at the end. */
-const RESERVED_FIRST = 4;
-const RESERVED_LAST = 1;
 
 const problem = (message: string): Fault =>
   new Fault('invalid_input', `cidr: ${message}`, { details: [{ path: 'cidr', message }], hint: 'cloud vpc create <name>  # chooses a free network' });
@@ -59,16 +43,10 @@ export const vpcService = service(vpcs, (context) => {
     }));
   };
   const networks = (texts: readonly string[]): Cidr[] => texts.map(parseCidr).filter((cidr) => cidr !== undefined);
-  const addresses = (call: Call<typeof vpcs, unknown>) => call.sql as unknown as Kysely<VpcTables>;
+  const network = ({ id, name, spec }: RowOf<typeof vpcs>) => ({ id, name, cidr: parseCidr(spec.cidr) as Cidr });
 
-  const countAddresses = async (call: Call<typeof vpcs, unknown>, vpc: RowOf<typeof vpcs>): Promise<RowOf<typeof vpcs>> => {
-    const { n } = await addresses(call)
-      .selectFrom('vpc_address')
-      .select((of) => of.fn.countAll<number>().as('n'))
-      .where('vpc_id', '=', vpc.id)
-      .executeTakeFirstOrThrow();
-    return call.rows.report(vpc, { status: { addressesUsed: Number(n) } });
-  };
+  const countAddresses = async (call: Call<typeof vpcs, unknown>, vpc: RowOf<typeof vpcs>): Promise<RowOf<typeof vpcs>> =>
+    call.rows.report(vpc, { status: { addressesUsed: await countUsed(call.sql, vpc.id) } });
 
   const make = async (
     call: Call<typeof vpcs, unknown>,
@@ -104,7 +82,7 @@ export const vpcService = service(vpcs, (context) => {
       name,
       labels,
       spec: { ...spec, cidr: formatCidr(cidr) },
-      status: { gateway: formatAddress(cidr.base + 1), addressesUsed: 0, addressesTotal: sizeOf(cidr) - RESERVED_FIRST - RESERVED_LAST },
+      status: { gateway: formatAddress(cidr.base + 1), addressesUsed: 0, addressesTotal: usable(cidr) },
     });
   };
 
@@ -142,53 +120,20 @@ export const vpcService = service(vpcs, (context) => {
         return there ?? (await make(call, { name, labels: {}, description }, networks(hostNetworks)));
       },
 
+      async carve(call) {
+        const vpc = call.target;
+        const cidr = await checkSubnet(call.sql, call.tenantId, network(vpc), call.input.cidr);
+        return { gateway: vpc.status.gateway as string, addressesTotal: usable(cidr) };
+      },
       async allocateAddress(call) {
         const vpc = call.target;
         if (vpc.deletedAt !== undefined) throw new Fault('conflict', `The VPC ${vpc.name} is being deleted`);
-        const cidr = parseCidr(vpc.spec.cidr) as Cidr;
-        const first = cidr.base + RESERVED_FIRST;
-        const last = cidr.base + sizeOf(cidr) - 1 - RESERVED_LAST;
-        const table = addresses(call);
-        let address: number | undefined;
-        if (call.input.address !== undefined) {
-          address = parseAddress(call.input.address);
-          if (address === undefined || !contains(cidr, address))
-            throw new Fault('invalid_input', `${call.input.address} is not an address of ${vpc.spec.cidr}`, {
-              details: [{ path: 'address', message: `use one of ${vpc.spec.cidr}` }],
-            });
-          if (address < first || address > last)
-            throw new Fault('invalid_input', `${call.input.address} is reserved`, {
-              details: [{ path: 'address', message: `use ${formatAddress(first)} to ${formatAddress(last)}` }],
-            });
-          const used = await table.selectFrom('vpc_address').select('owner').where('vpc_id', '=', vpc.id).where('address', '=', address).executeTakeFirst();
-          if (used !== undefined) throw new Fault('conflict', `${call.input.address} is in use`, { details: [{ path: 'address', message: 'use a free one' }] });
-        } else {
-          // The next after the highest, so that a freed address rests before it is given again; then the first gap.
-          const { highest } = await table
-            .selectFrom('vpc_address')
-            .select((of) => of.fn.max('address').as('highest'))
-            .where('vpc_id', '=', vpc.id)
-            .executeTakeFirstOrThrow();
-          address = highest === null || highest === undefined ? first : Number(highest) + 1;
-          if (address > last) {
-            const used = new Set(
-              (await table.selectFrom('vpc_address').select('address').where('vpc_id', '=', vpc.id).execute()).map((row) => Number(row.address)),
-            );
-            address = first;
-            while (used.has(address)) address++;
-            if (address > last)
-              throw new Fault('conflict', `The VPC ${vpc.name} (${vpc.spec.cidr}) has no free address`, {
-                hint: 'cloud vpc create <name> --cidr <larger network>',
-              });
-          }
-        }
-        await table.insertInto('vpc_address').values({ vpc_id: vpc.id, address, owner: call.input.owner }).execute();
+        const address = await allocate(call.sql, call.tenantId, network(vpc), call.input);
         await countAddresses(call, vpc);
-        return { address: formatAddress(address) };
+        return { address };
       },
-
       async releaseAddresses(call) {
-        await addresses(call).deleteFrom('vpc_address').where('vpc_id', '=', call.target.id).where('owner', '=', call.input.owner).execute();
+        await release(call.sql, call.target.id, call.input.owner);
         await countAddresses(call, call.target);
         return {};
       },
@@ -202,7 +147,7 @@ export const vpcService = service(vpcs, (context) => {
       },
       async remove(vpc, { signal }) {
         await driver.remove(vpc.id, signal);
-        await (context.db as unknown as Kysely<VpcTables>).deleteFrom('vpc_address').where('vpc_id', '=', vpc.id).execute();
+        await forget(context.db, vpc.id);
       },
       // No `differing`: what keeps VPCs apart can be lost without the network itself changing, so each sweep looks at all.
       reap: { list: () => driver.list(), remove: (id, signal) => driver.remove(id, signal) },

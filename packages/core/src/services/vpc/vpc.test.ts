@@ -3,11 +3,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { memoryDrivers } from '../../drivers/memory/index.ts';
 import { systemPrincipal } from '../../kernel/authorize.ts';
+import { type Cidr, overlap, parseCidr } from '../../kernel/cidr.ts';
 import { ManualClock } from '../../kernel/clock.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import type { Kernel } from '../../kernel/invoke.ts';
 import { type Bench, bench, faultOf } from '../../testing/bench.ts';
-import { type Cidr, overlap, parseCidr } from '../../kernel/cidr.ts';
 import { vpcs } from './contract.ts';
 
 const TENANT = 'tnt-0000000000000000';
