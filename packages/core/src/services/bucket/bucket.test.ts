@@ -21,7 +21,7 @@ describe('a name', () => {
       message: expect.stringMatching(/unique in the installation/),
     });
     expect((await faultOf(b.cloud.bucket.get('photos.of.2026', {}, { tenant: 'other' }))).code).toBe('not_found');
-    for (const name of ['ab', 'Photos', 'a..b', '10.0.0.1', '-a-', 'a_b', 'xn--abc', 'abc-s3alias', made.id]) {
+    for (const name of ['ab', 'Photos', 'a..b', '10.0.0.1', '-a-', 'a_b', 'xn--abc', 'abc-s3alias', 'photos.s3', made.id]) {
       expect((await faultOf(b.cloud.bucket.create({ name }))).code, name).toBe('invalid_input');
     }
     await b.cloud.bucket.delete('photos.of.2026');

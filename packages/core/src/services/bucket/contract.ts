@@ -8,6 +8,8 @@ export const bucketNameField = z
   .regex(BUCKET_NAME, 'use 3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends')
   .refine((name) => !/\.[.-]|-\./.test(name) && !/^\d{1,3}(\.\d{1,3}){3}$/.test(name), 'a dot beside a dot or hyphen, and addresses, are no bucket names')
   .refine((name) => !/^(xn--|sthree-|amzn-s3-demo-)|(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$/.test(name), 'this name is reserved in S3; choose another')
+  // `a.s3.localhost` is the bucket `a`: whoever had that would be sent what is meant for this one.
+  .refine((name) => !name.endsWith('.s3'), 'a name that ends with .s3 is the host of another bucket; choose another')
   .refine((name) => !/^bkt-[0-9a-hjkmnp-tv-z]{16}$/.test(name), 'this looks like an id; choose another name')
   .meta({ immutable: true, description: 'Name, unique in the installation', example: 'photos' });
 
