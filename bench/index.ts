@@ -10,12 +10,13 @@ import { bench as cli } from './cli.bench.ts';
 import { built, ROOT } from './daemon.ts';
 import { bench as instance } from './instance.bench.ts';
 import { benches as lists } from './list.bench.ts';
+import { bench as network } from './network.bench.ts';
 import { bench as object } from './object.bench.ts';
 import { bench as queue } from './queue.bench.ts';
 import { bench as start } from './start.bench.ts';
 import { table } from './table.ts';
 
-const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, object, instance];
+const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, object, network, instance];
 const ROUNDS = 5;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);

@@ -15,11 +15,15 @@ const LET_BY = ['DOCKER-USER', '--match', 'mark', '--mark', `${MARK}/${MARK}`, '
 /** Who made a route, in `ip route`: a number that no routing daemon has (rtnetlink.h). */
 const ROUTE_PROTOCOL = '193';
 
-/** What the decisive chain of each table ends with. */
-const LAST_LINES = [
-  ['ip', 'goto of_others'],
-  ['bridge', 'ether type != { ip, arp } drop'],
+/** What a packet cannot get by, and the rule that it ends with. */
+const DECISIVE = [
+  ['ip', 'forged', 'vmap'],
+  ['ip', 'host', 'drop'],
+  ['ip', 'verdict', 'goto of_others'],
+  ['bridge', 'forged', 'ether type != { ip, arp } drop'],
 ] as const;
+/** Of so many looks one reads every rule. */
+const WHOLE_LOOKS = 12;
 
 export interface FilterNames {
   installation: string;
@@ -35,7 +39,8 @@ export class PacketFilter {
   readonly table: string;
   readonly #ports = new Map<string, BoundPort>();
   #plane: Plane | undefined;
-  #listed: { hash: string; whole: boolean } | undefined;
+  #listed: string | undefined;
+  #looks = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(names: FilterNames, log: Log, unavailable: string | undefined) {
@@ -76,7 +81,7 @@ export class PacketFilter {
       }
       await this.#routes(plane, signal);
       this.#plane = plane;
-      this.#listed = await this.#listing(signal);
+      this.#remember(signal);
     });
   }
 
@@ -88,7 +93,7 @@ export class PacketFilter {
       this.#ports.set(port.interface, port);
       if (this.unavailable !== undefined || this.#plane === undefined || this.#plane.networks.length === 0) return;
       await run('nft', ['--file', '-'], { input: bindingOf(this.#plane, this.table, [...this.#ports.values()]), signal });
-      this.#listed = await this.#listing(signal);
+      this.#remember(signal);
     });
   }
 
@@ -98,10 +103,9 @@ export class PacketFilter {
     return this.#alone(async () => {
       const { networks } = this.#plane ?? { networks: [] };
       if (networks.length === 0) return true;
-      // Somebody may have been at them while what was put in force was being read back: then they do not even look whole.
-      const listing = await this.#listing(signal);
-      if (listing.hash !== this.#listed?.hash || !listing.whole) return false;
-      return (await this.#isLetBy(signal)) !== false;
+      if (!(await this.#stands(signal)) || (await this.#isLetBy(signal)) === false) return false;
+      this.#looks += 1;
+      return this.#looks % WHOLE_LOOKS !== 0 || (await this.#listing(signal)) === this.#listed;
     });
   }
 
@@ -170,16 +174,33 @@ export class PacketFilter {
     for (const name of this.#ports.keys()) if (!there.has(name)) this.#ports.delete(name);
   }
 
-  /** What the kernel has of ours, as one short text. */
-  async #listing(signal: AbortSignal): Promise<{ hash: string; whole: boolean }> {
-    const hash = createHash('sha256');
-    let whole = true;
-    for (const [family, last] of LAST_LINES) {
-      const { exitCode, stdout } = await run('nft', ['--stateless', 'list', 'table', family, this.table], { signal, accept: [1] });
-      whole &&= exitCode === 0 && stdout.includes(last);
-      hash.update(stdout);
+  /** Reads back what is in force now, after whoever waits for it has gone on. A later one does the same again, so only the last is needed. */
+  #remember(signal: AbortSignal): void {
+    const plane = this.#plane;
+    this.#alone(async () => {
+      if (plane === this.#plane) this.#listed = await this.#listing(signal);
+    }).catch((error: unknown) => {
+      if (!signal.aborted) this.#log.warn({ error: (error as Error).message }, 'the rules of the networks could not be read back');
+    });
+  }
+
+  /** Whether the decisive chains are there, and end as they should: what a flush takes away. */
+  async #stands(signal: AbortSignal): Promise<boolean> {
+    for (const [family, chain, last] of DECISIVE) {
+      const { exitCode, stdout } = await run('nft', ['list', 'chain', family, this.table, chain], { signal, accept: [1] });
+      if (exitCode !== 0 || !stdout.includes(last)) return false;
     }
-    return { hash: hash.digest('hex'), whole };
+    return true;
+  }
+
+  /** All that the kernel has of ours, as one short text. Costs more the more rules there are. */
+  async #listing(signal: AbortSignal): Promise<string> {
+    const hash = createHash('sha256');
+    for (const family of ['ip', 'bridge']) {
+      const { exitCode, stdout } = await run('nft', ['--stateless', 'list', 'table', family, this.table], { signal, accept: [1] });
+      hash.update(exitCode === 0 ? stdout : 'absent');
+    }
+    return hash.digest('hex');
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

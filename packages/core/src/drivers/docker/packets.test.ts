@@ -61,7 +61,13 @@ describe.skipIf(missing !== undefined)(`packets on Docker${missing === undefined
     return output
       .trimEnd()
       .split('\n')
-      .map((line) => line.split(' ').slice(1).join(' ').replace(/\[::ffff:([\d.]+)\]/, '$1'));
+      .map((line) =>
+        line
+          .split(' ')
+          .slice(1)
+          .join(' ')
+          .replace(/\[::ffff:([\d.]+)\]/, '$1'),
+      );
   }
   const ping = async (from: Box, address: string): Promise<boolean> => (await from.instance.sh(`ping -c 1 -W 1 ${address}`)).code === 0;
 

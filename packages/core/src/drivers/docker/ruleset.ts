@@ -32,6 +32,9 @@ export interface BoundPort {
 
 const elements = (list: readonly string[]): string => (list.length === 0 ? '' : ` elements = { ${list.join(', ')} };`);
 
+/** A set costs the kernel more to make than a plain comparison. */
+const oneOf = (list: readonly string[]): string => (list.length === 1 ? (list[0] as string) : `{ ${list.join(', ')} }`);
+
 /** Names things that are equal only once. */
 class Names {
   readonly #prefix: string;
@@ -92,13 +95,13 @@ export function rulesetOf(plane: Plane, { table, bridgeOf }: RulesetNames): stri
     }
     for (const [key, list] of cidrs) {
       const [protocol = '', range = ''] = key.split(' ');
-      add(protocol, range, `{ ${mergeRanges(list).map(formatRange).join(', ')} }`);
+      add(protocol, range, oneOf(mergeRanges(list).map(formatRange)));
     }
     return [...peers.values()].map(({ protocol, ports, peer }) =>
       [
         ...(protocol === 'all' ? [] : [`ct original protocol ${protocol}`]),
-        ...(peer === '{ 0.0.0.0-255.255.255.255 }' ? [] : [`${address} ${peer}`]),
-        ...(ports.size === 0 ? [] : [`${port} { ${mergePorts([...ports]).join(', ')} }`]),
+        ...(peer === '0.0.0.0-255.255.255.255' ? [] : [`${address} ${peer}`]),
+        ...(ports.size === 0 ? [] : [`${port} ${oneOf(mergePorts([...ports]))}`]),
         verdict,
       ].join(' '),
     );
@@ -126,10 +129,13 @@ export function rulesetOf(plane: Plane, { table, bridgeOf }: RulesetNames): stri
     const { address } = endpoint;
     const routes = routesOf(network, address);
     const route = routeChainOf(network, routes);
-    const egress = [...ruleLines(rulesOf(endpoint.groups, 'egress'), 'egress', `goto ${route}`), 'drop'];
-    senders.push(`${address} : goto ${senderNames.of(egress.join('\n'), (name) => chain(name, egress))}`);
-    const ingress = [...ruleLines(rulesOf(endpoint.groups, 'ingress'), 'ingress', 'accept'), 'drop'];
-    receivers.push(`${address} : goto ${receiverNames.of(ingress.join('\n'), (name) => chain(name, ingress))}`);
+    const of = endpoint.groups.join();
+    senders.push(
+      `${address} : goto ${senderNames.of(`${of} ${route}`, (name) => chain(name, [...ruleLines(rulesOf(endpoint.groups, 'egress'), 'egress', `goto ${route}`), 'drop']))}`,
+    );
+    receivers.push(
+      `${address} : goto ${receiverNames.of(of, (name) => chain(name, [...ruleLines(rulesOf(endpoint.groups, 'ingress'), 'ingress', 'accept'), 'drop']))}`,
+    );
     if (endpoint.published.length > 0) {
       const lines = publishedLines(endpoint);
       published.push(`${address} : jump ${publishedNames.of(lines.join('\n'), (name) => chain(name, lines))}`);
