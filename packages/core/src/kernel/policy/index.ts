@@ -26,7 +26,7 @@ export interface Decision {
 }
 
 export { type CompiledPolicy, compilePolicy, type Statement } from './document.ts';
-export { allowsAll, type Explained, evaluate, explain } from './evaluate.ts';
-export { type Finding, lint } from './lint.ts';
+export { allowsAll, evaluate, explain } from './evaluate.ts';
+export { lint } from './lint.ts';
 export { matches } from './pattern.ts';
 export { type ConditionKey, cloudKeys, keyOf, type Vocabulary, vocabularyOf } from './vocabulary.ts';

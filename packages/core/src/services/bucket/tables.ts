@@ -1,22 +1,5 @@
 // Objects are not rows of the kernel: a bucket may have millions, and their keys are any text. `key` compares by its UTF-8 bytes, which is the order of S3.
-import type { Kysely } from 'kysely';
-import type { KernelTables } from '../../kernel/db.ts';
 import { type Migration, statements } from '../../kernel/migrate.ts';
-
-/** Who has a name: bucket names are unique in the installation. */
-export interface BucketNameTable {
-  name: string;
-  bucket_id: string;
-  tenant: string;
-}
-
-export interface BucketConfigTable {
-  bucket_id: string;
-  /** A ConfigName. */
-  kind: string;
-  /** JSON. */
-  value: string;
-}
 
 /** Counted with every change, in its transaction. */
 export interface BucketUsageTable {
@@ -80,35 +63,13 @@ export interface ObjectPartTable {
   body: string;
 }
 
-/** Blobs that nothing names any more; they go when the object store has let them go. */
-export interface ObjectGarbageTable {
-  blob: string;
-  at: number;
-}
-
-/** A random key of a tenant that wraps the keys of its blobs; sealed by the keyring, so that a new master key means one row for each tenant. */
-export interface ObjectKeyTable {
-  tenant: string;
-  sealed: string;
-}
-
-export interface ObjectTables {
-  bucket_name: BucketNameTable;
-  bucket_config: BucketConfigTable;
-  bucket_usage: BucketUsageTable;
-  object_version: ObjectVersionTable;
-  object_upload: ObjectUploadTable;
-  object_part: ObjectPartTable;
-  object_garbage: ObjectGarbageTable;
-  object_key: ObjectKeyTable;
-}
-export type Sql = Kysely<KernelTables & ObjectTables>;
-
 export const migrations: Migration[] = [
   {
     id: 'bucket-001',
     up: statements(
+      // Who has a name: it is unique in the installation.
       'create table bucket_name (name text primary key, bucket_id text not null unique, tenant text not null)',
+      // JSON, by ConfigName.
       'create table bucket_config (bucket_id text not null, kind text not null, value text not null, primary key (bucket_id, kind))',
       `create table bucket_usage (bucket_id text primary key, objects bigint not null, versions bigint not null, bytes bigint not null, uploads bigint not null,
         upload_bytes bigint not null)`,
@@ -125,7 +86,9 @@ export const migrations: Migration[] = [
       'create index object_upload_open on object_upload (bucket_id, key, id) where completed is null',
       `create table object_part (owner text not null, number integer not null, size bigint not null, etag text not null, modified_at bigint not null, checksum text,
         body text not null, primary key (owner, number))`,
+      // Blobs that nothing names any more; they go when the object store has let them go.
       'create table object_garbage (blob text primary key, at bigint not null)',
+      // A random key of a tenant that wraps the keys of its blobs; sealed by the keyring, so that a new master key means one row for each tenant.
       'create table object_key (tenant text primary key, sealed text not null)',
     ),
   },

@@ -10,7 +10,7 @@ import { type Boot, STARTED } from './cloudinit-script.ts';
 import { HOME, hear, isAlive, isHeard, readState, scrub } from './cloudinit-state.ts';
 import type { ComputeDriver, ExecSession } from './driver.ts';
 
-export { type BootLine, bootLog } from './cloudinit-log.ts';
+export { bootLog } from './cloudinit-log.ts';
 
 export interface BootProgress {
   /** `running` also before it has begun, e.g. because the instance does not run yet. */

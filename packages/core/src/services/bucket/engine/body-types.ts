@@ -61,5 +61,3 @@ export interface Bodies {
   /** Ids that are being written or not yet settled, for the sweep of orphans. */
   inFlight(): ReadonlySet<string>;
 }
-
-export type { ByteRange };
