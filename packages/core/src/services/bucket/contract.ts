@@ -15,7 +15,7 @@ export const bucketNameField = z
 
 const bytes = z.int().min(0);
 
-export const NotificationField = z.strictObject({
+const NotificationField = z.strictObject({
   id: z.string().min(1).max(255).optional().meta({ description: 'Name of the rule; made up when absent' }),
   events: z
     .array(z.string().regex(/^s3:[A-Za-z]+:(\*|[A-Za-z]+)$/, 'use a name of S3, such as s3:ObjectCreated:*'))
@@ -58,7 +58,7 @@ export const bucket = resource('bucket', {
   quota: { buckets: 1 },
 });
 
-export const Damaged = z.strictObject({ key: z.string(), version: z.string(), part: z.int().optional(), problem: z.string() });
+const Damaged = z.strictObject({ key: z.string(), version: z.string(), part: z.int().optional(), problem: z.string() });
 
 /** What S3 clients configure, by name. */
 export const CONFIG_NAMES = [

@@ -3,7 +3,7 @@ import type { Kysely } from 'kysely';
 import type { Db, KernelTables, Tx } from '../../kernel/db.ts';
 import { Fault } from '../../kernel/errors.ts';
 
-export interface LockedObject {
+interface LockedObject {
   object: string;
   version: string;
   /** Of a compliance lock. */

@@ -34,7 +34,7 @@ interface Spec {
 const READ = 'select b.id, b.tenant, b.name, b.spec, b.created_at from bucket_name n join r_bucket b on b.id = n.bucket_id where';
 
 /** Everything that was configured, by name. */
-export async function configOf(sql: Db | Tx, bucketId: string): Promise<BucketConfig> {
+async function configOf(sql: Db | Tx, bucketId: string): Promise<BucketConfig> {
   const rows = await all<{ kind: string; value: string }>(sql, 'select kind, value from bucket_config where bucket_id = ?', bucketId);
   return Object.fromEntries(rows.map(({ kind, value }) => [kind, JSON.parse(value) as unknown])) as BucketConfig;
 }

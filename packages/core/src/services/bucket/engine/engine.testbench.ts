@@ -28,7 +28,7 @@ export class SetClock implements Clock {
   }
 }
 
-export const TENANT = 'tnt-0000000000000000';
+const TENANT = 'tnt-0000000000000000';
 
 export interface EngineBench extends AsyncDisposable {
   readonly engine: ObjectEngine;

@@ -20,7 +20,7 @@ export interface Subject {
   tags: Readonly<Record<string, string>> | undefined;
 }
 
-export function fits({ prefix, tags, sizeGreaterThan, sizeLessThan }: LifecycleFilter, subject: Subject): boolean {
+function fits({ prefix, tags, sizeGreaterThan, sizeLessThan }: LifecycleFilter, subject: Subject): boolean {
   if (prefix !== undefined && !subject.key.startsWith(prefix)) return false;
   if (sizeGreaterThan !== undefined && subject.size <= sizeGreaterThan) return false;
   if (sizeLessThan !== undefined && subject.size >= sizeLessThan) return false;

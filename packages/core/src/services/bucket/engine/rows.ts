@@ -28,7 +28,7 @@ export const keptAcl = (acl: Acl | undefined): string | null => (acl === undefin
 
 export const bodyOf = (text: string): StoredBody => JSON.parse(text) as StoredBody;
 
-export function lockOf(row: Pick<VersionRow, 'lock_mode' | 'lock_until' | 'legal_hold'>): ObjectLock | undefined {
+function lockOf(row: Pick<VersionRow, 'lock_mode' | 'lock_until' | 'legal_hold'>): ObjectLock | undefined {
   if (row.lock_mode === null && row.legal_hold === 0) return undefined;
   return {
     ...(row.lock_mode === null ? {} : { mode: row.lock_mode as NonNullable<ObjectLock['mode']> }),

@@ -16,7 +16,7 @@ export const newestOf = (db: Db | Tx, bucketId: string, key: string): Promise<Ve
 export const versionOf = (db: Db | Tx, bucketId: string, key: string, version: string): Promise<VersionRow | undefined> =>
   one<VersionRow>(db, BY_VERSION, bucketId, key, version);
 
-export const noSuchKey = (key: string): ObjectError => new ObjectError('no_such_key', 'The specified key does not exist.', { key });
+const noSuchKey = (key: string): ObjectError => new ObjectError('no_such_key', 'The specified key does not exist.', { key });
 
 /** The version that is meant, markers too; the newest when none is named. `no_such_key`, `no_such_version`. */
 export async function anyVersion(db: Db | Tx, bucketId: string, key: string, version: string | undefined): Promise<VersionRow> {
