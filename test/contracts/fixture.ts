@@ -44,6 +44,8 @@ const NAMES: Readonly<Record<string, string>> = {
   'api-key': 'backup',
   's3-key': 'wallet',
   object: 'photos/a',
+  zone: 'prod.internal',
+  record: 'www.prod.internal/A',
   subnet: 'apps',
   'security-group': 'front',
   'internet-gateway': 'out',
@@ -108,6 +110,7 @@ const SPECIAL: Readonly<Record<string, { target?: string; input?: Record<string,
   'object uploadParts': { target: 'photos/big' },
   'object uploadComplete': { target: 'photos/big' },
   'object uploadAbort': { target: 'photos/big' },
+  'zone delete': { target: 'lonely.internal' },
   'quota set': { input: { name: 'queues' } },
   'quota unset': { input: { name: 'queues' } },
 };
@@ -168,6 +171,8 @@ export async function fixture(): Promise<Fixture> {
   await networksIn(b);
   await b.ready(cloud.volume.create({ name: 'data' }));
   await b.ready(cloud.volume.create({ name: 'disk' }));
+  for (const name of ['prod.internal', 'lonely.internal']) await b.ready(cloud.zone.create({ name, vpc: 'prod' }));
+  await cloud.record.create({ name: 'www', zone: 'prod.internal', type: 'A', values: ['10.20.0.9'] });
   await cloud.sshKey.create({ name: 'laptop', publicKey: KEY });
   await b.ended(cloud.snapshot.create({ name: 'nightly', volume: 'data' }));
   await b.ended(cloud.image.pull({ reference: 'alpine:3.20' }));

@@ -106,6 +106,8 @@ describe('refused', () => {
         there,
       ),
     );
+    await keep('zone', cloud.zone.create({ name: 'their.internal', vpc: 'their-vpc' }, there));
+    await keep('record', cloud.record.create({ name: 'www', zone: 'their.internal', type: 'A', values: ['10.30.0.9'] }, there));
     await keep('service-account', cloud.serviceAccount.create({ name: 'their-robot' }, there));
     await keep('api-key', cloud.apiKey.create({ name: 'their-key', serviceAccount: 'their-robot' }, there));
     await cloud.s3Key.create({ name: 'their-s3-key' }, there);

@@ -34,6 +34,7 @@ import { users } from './services/user/contract.ts';
 import { volumes } from './services/volume/contract.ts';
 import { vpcs } from './services/vpc/contract.ts';
 import { networks } from './services/vpc/network-contract.ts';
+import { dnsContract, records, zones } from './services/zone/contract.ts';
 
 export const contracts = {
   user: users,
@@ -71,6 +72,9 @@ export const contracts = {
   system: systems,
   volume: volumes,
   vpc: vpcs,
+  zone: zones,
+  record: records,
+  dns: dnsContract,
 } as const;
 
 /** The typed client of the whole cloud, the same embedded and over a socket. */

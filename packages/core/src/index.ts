@@ -16,6 +16,7 @@ import { migrate, migrateKernel } from './kernel/migrate.ts';
 import { Store } from './kernel/store.ts';
 import { readKeyCommand } from './key-command.ts';
 import { type ObjectStoreOptions, rememberObjectStore, withObjectStore } from './object-store.ts';
+import { type PowerDnsOptions, withPowerDns } from './powerdns.ts';
 import { services } from './services.ts';
 
 export { DEFAULT_TENANT, localAdministrator, type Principal } from './kernel/authorize.ts';
@@ -27,6 +28,7 @@ export type { ListenAt, Listening } from './kernel/listener.ts';
 export { type Log, silent } from './kernel/log.ts';
 export { type MasterKeySource, masterKeySource, nextMasterKeySource, type OutsideSource } from './kernel/master-key.ts';
 export { OBJECT_STORE_VARIABLES, type ObjectStoreOptions, objectStoreFrom } from './object-store.ts';
+export { POWERDNS_VARIABLES, type PowerDnsOptions, powerDnsFrom } from './powerdns.ts';
 
 export const VERSION = '0.1.0';
 
@@ -40,6 +42,8 @@ export interface CoreOptions {
   drivers?: DriverName | DriverSet;
   /** Keeps the bytes of objects. Default: the driver's own store; with docker that is the data directory. `conflict` when there are objects elsewhere. */
   objectStore?: ObjectStoreOptions | undefined;
+  /** Serves the DNS zones. Default: the driver's own; with docker that is a PowerDNS which runs as a child of this process once there is a zone. */
+  powerDns?: PowerDnsOptions | undefined;
   /** Where the master key comes from. Default: a file of the data directory, made at first start. */
   masterKey?: MasterKeySource;
   /** To rotate to before anything else is done; nothing when that is done already. */
@@ -94,6 +98,7 @@ export async function createCore(options: CoreOptions): Promise<StartableCore> {
     drivers =
       typeof options.drivers === 'object' ? options.drivers : await loadDrivers(used, { installation, dataDir, log, clock, durable: options.durable ?? true });
     if (options.objectStore !== undefined) drivers = await withObjectStore(drivers, options.objectStore, { clock, log });
+    if (options.powerDns !== undefined) drivers = await withPowerDns(drivers, { server: options.powerDns, installation, dataDir, clock, log });
     const { keyring, pending } = await openKeyring({
       dataDir,
       source: options.masterKey ?? { kind: 'local' },
@@ -152,7 +157,7 @@ export async function loadDrivers(
   name: string,
   options: { installation: string; dataDir: string; log: Log; clock: Clock; durable?: boolean },
 ): Promise<DriverSet> {
-  if (name === 'docker') return withFiles(await (await import('./drivers/docker/index.ts')).dockerDrivers(options), options);
+  if (name === 'docker') return withPowerDns(await withFiles(await (await import('./drivers/docker/index.ts')).dockerDrivers(options), options), options);
   if (name === 'memory') return (await import('./drivers/memory/index.ts')).memoryDrivers({ clock: options.clock });
   throw new Fault('invalid_input', `There is no driver ${JSON.stringify(name)}`, { hint: `use ${DRIVERS.join(' or ')}` });
 }

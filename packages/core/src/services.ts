@@ -34,6 +34,9 @@ import { userService } from './services/user/service.ts';
 import { volumeService } from './services/volume/service.ts';
 import { networkService } from './services/vpc/network-service.ts';
 import { vpcService } from './services/vpc/service.ts';
+import { dnsService } from './services/zone/dns-service.ts';
+import { recordService } from './services/zone/record-service.ts';
+import { zoneService } from './services/zone/service.ts';
 
 export const services: readonly ServiceDefinition[] = [
   systemService,
@@ -63,6 +66,9 @@ export const services: readonly ServiceDefinition[] = [
   imageService,
   instanceTypeService,
   instanceService,
+  zoneService,
+  recordService,
+  dnsService,
   volumeService,
   snapshotService,
   queueService,

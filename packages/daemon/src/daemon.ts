@@ -14,6 +14,7 @@ import { listenOnSocket, listenOnTcp, MAX_CONNECTIONS, type Patience } from './l
 import { takeMasterKeys } from './master-keys.ts';
 import { takeObjectStore } from './object-store.ts';
 import { webOf } from './origin.ts';
+import { takePowerDns } from './powerdns.ts';
 import { AUTO, checkS3Listen, listenForS3 } from './s3.ts';
 import { sourcesOf } from './source.ts';
 import { createUpgrades } from './upgrade.ts';
@@ -100,10 +101,11 @@ export async function startDaemon({
   checkOptions({ ...rest, s3Listen });
   const keys = await takeMasterKeys(process.env, { production });
   const objectStore = await takeObjectStore(process.env);
+  const powerDns = await takePowerDns(process.env);
   const log = ownLog ?? (await import('./log.ts')).createLog({ file: logFile });
   const { createCore } = await import('@thecloud/core');
   // Callers are answered first: the controllers' look at every row, after a restart a write for many of them, would keep them waiting.
-  const core = await createCore({ dataDir, log, start: false, objectStore, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
+  const core = await createCore({ dataDir, log, start: false, objectStore, powerDns, ...keys, ...(driver === undefined ? {} : { drivers: driver }) });
   let daemon: Daemon | undefined;
   try {
     daemon = await serve(core, { ...rest, log, s3Listen, s3Legacy });

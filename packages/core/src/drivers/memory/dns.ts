@@ -1,23 +1,10 @@
 // Zones that are answered from memory, by the rules of RFC 1034 as far as what is stored here needs them: exact names, wildcards, aliases, and what is not there.
+
+import { dataOf } from '../../kernel/dns/rdata.ts';
+import { decode, encode, FLAGS, IN, labelsOf, lower, type Message, type Name, nameIn, nameOf, RCODES, TYPES, type WireRecord } from '../../kernel/dns/wire.ts';
 import type { DriverReport, Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import type { DnsDriver, RecordSet, ZoneContent } from '../../services/zone/driver.ts';
-import { dataOf } from '../../services/zone/rdata.ts';
-import {
-  decode,
-  encode,
-  FLAGS,
-  IN,
-  labelsOf,
-  lower,
-  type Message,
-  type Name,
-  nameIn,
-  nameOf,
-  RCODES,
-  TYPES,
-  type WireRecord,
-} from '../../services/zone/wire.ts';
 import type { MemoryWorld } from './world.ts';
 
 const MOST_ALIASES = 10;

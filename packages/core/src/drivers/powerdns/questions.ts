@@ -1,8 +1,8 @@
 // Questions to a DNS server over one UDP socket, told apart by their ids; what does not fit into a packet is asked again by TCP.
 import { createSocket, type Socket } from 'node:dgram';
+import { askByTcp } from '../../kernel/dns/tcp.ts';
+import { readQuestion } from '../../kernel/dns/wire.ts';
 import { DriverError } from '../../kernel/errors.ts';
-import { askByTcp } from '../../services/zone/tcp.ts';
-import { readQuestion } from '../../services/zone/wire.ts';
 
 const TRY_MS = 1500;
 const TRIES = 2;

@@ -10,7 +10,7 @@ export interface ZoneRow {
   autoRegister: boolean;
   /** Oldest first decides which name an address has. */
   createdAt: number;
-  records: { fqdn: string; type: RecordType; ttl: number | undefined; values: readonly string[] }[];
+  records: { fqdn: string; type: RecordType; ttl?: number | undefined; values: readonly string[] }[];
 }
 
 export interface RunningInstance {
@@ -27,6 +27,7 @@ export interface VpcRows {
 
 /** A name that is not there may be made at any moment; believed for long, it would not be seen. */
 const NEGATIVE_TTL = 5;
+const REVERSE = 'in-addr.arpa';
 /** The server's own name in each zone, which a zone must have. */
 const SERVER = 'ns';
 
@@ -64,7 +65,7 @@ export function zonesOf({ cidr, zones, instances }: VpcRows): ZoneContent[] {
     if (!records.some(({ fqdn, type }) => fqdn === domain && type === 'NS')) {
       sets.push({ name: `${domain}.`, type: 'NS', ttl, values: [`${SERVER}.${domain}.`] });
     }
-    if (zone.autoRegister) {
+    if (zone.autoRegister && !within(domain, REVERSE)) {
       const shadowed = shadowedIn(zone, instances);
       for (const { name, address } of instances) {
         if (!shadowed.has(name)) sets.push({ name: `${name}.${domain}.`, type: 'A', ttl, values: [address] });
@@ -72,22 +73,24 @@ export function zonesOf({ cidr, zones, instances }: VpcRows): ZoneContent[] {
     }
     contents.set(domain, sets);
   }
-  // An address has one name: in the oldest zone that lets instances register.
-  const first = ordered.find(({ autoRegister, domain }) => autoRegister && !within(domain, 'in-addr.arpa'));
-  if (first !== undefined) {
-    const reverse = reverseZone(cidr);
-    const own = ordered.filter(({ domain }) => within(domain, 'in-addr.arpa'));
-    for (const { name, address } of instances) {
-      if (parseAddress(address) === undefined) continue;
-      const owner = reverseName(address);
-      const zone = own.filter(({ domain }) => within(owner, domain)).sort((a, b) => b.domain.length - a.domain.length)[0];
-      const domain = zone?.domain ?? reverse;
-      const sets = contents.get(domain) ?? [{ name: `${reverse}.`, type: 'NS', ttl: first.ttl, values: [`${SERVER}.${reverse}.`] }];
+  // An address has one name: in the oldest zone in which its instance is registered.
+  const registering = ordered.filter(({ autoRegister, domain }) => autoRegister && !within(domain, REVERSE));
+  const shadowed = new Map(registering.map((zone) => [zone.id, shadowedIn(zone, instances)]));
+  const own = ordered.filter(({ domain }) => within(domain, REVERSE)).sort((a, b) => b.domain.length - a.domain.length);
+  const taken = new Set([...contents.values()].flatMap((sets) => sets.filter(({ type }) => type === 'PTR' || type === 'CNAME').map(({ name }) => name)));
+  const reverse = reverseZone(cidr);
+  for (const { name, address } of instances) {
+    const zone = registering.find(({ id }) => shadowed.get(id)?.has(name) === false);
+    if (zone === undefined || parseAddress(address) === undefined) continue;
+    const owner = reverseName(address);
+    if (taken.has(`${owner}.`)) continue;
+    const domain = own.find((other) => within(owner, other.domain))?.domain ?? reverse;
+    let sets = contents.get(domain);
+    if (sets === undefined) {
+      sets = [{ name: `${reverse}.`, type: 'NS', ttl: zone.ttl, values: [`${SERVER}.${reverse}.`] }];
       contents.set(domain, sets);
-      if (!sets.some((set) => set.name === `${owner}.` && (set.type === 'PTR' || set.type === 'CNAME'))) {
-        sets.push({ name: `${owner}.`, type: 'PTR', ttl: first.ttl, values: [`${name}.${first.domain}.`] });
-      }
     }
+    sets.push({ name: `${owner}.`, type: 'PTR', ttl: zone.ttl, values: [`${name}.${zone.domain}.`] });
   }
   return [...contents].map(([domain, records]) => ({ name: `${domain}.`, negativeTtl: NEGATIVE_TTL, records: sorted(records) })).sort(byName);
 }

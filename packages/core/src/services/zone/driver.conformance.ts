@@ -1,8 +1,8 @@
 // What every DNS driver promises. Run with `conformance(name, open)` from the driver's own test file.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { valueOf } from '../../kernel/dns/rdata.ts';
+import { decode, encode, FLAGS, IN, nameOf, RCODES, rcodeName, TYPES, textOf, typeName } from '../../kernel/dns/wire.ts';
 import type { DnsDriver, RecordSet, ZoneContent } from './driver.ts';
-import { valueOf } from './rdata.ts';
-import { decode, encode, FLAGS, IN, nameOf, RCODES, rcodeName, TYPES, textOf, typeName } from './wire.ts';
 
 const signal = new AbortController().signal;
 const zone = (name: string, records: RecordSet[], negativeTtl = 5): ZoneContent => ({

@@ -1,7 +1,8 @@
 // Where the zones of a VPC are in the server: below a last label that is the VPC's id. Every name is so written on the way in, and the label taken off on the way
 // out, so that a name of one VPC cannot even be spelt in another.
+
+import { lower, type Message, mapNames, type Name, nameOf, ROOT } from '../../kernel/dns/wire.ts';
 import type { ZoneContent } from './driver.ts';
-import { lower, type Message, mapNames, type Name, nameOf, ROOT } from './wire.ts';
 
 /** The last label, in wire form. */
 export const labelOf = (vpcId: string): Name => nameOf(vpcId).slice(0, -1);

@@ -1,8 +1,8 @@
 // What a caller may write as the value of a record, brought to the one spelling that is kept: names absolute and in lower case, addresses normal, texts in quotes.
 import { formatAddress, parseAddress } from '../../kernel/cidr.ts';
+import { bytesOf, formatIpv6, parseIpv6, piecesOf, quote, wordsOf } from '../../kernel/dns/rdata.ts';
+import { lower, Malformed, nameOf, textOf } from '../../kernel/dns/wire.ts';
 import { MAX_NAME, type RecordType } from './contract.ts';
-import { bytesOf, formatIpv6, parseIpv6, piecesOf, quote, wordsOf } from './rdata.ts';
-import { lower, Malformed, nameOf, textOf } from './wire.ts';
 
 /** A value that is none, and what would be right. */
 export class WrongValue extends Error {
