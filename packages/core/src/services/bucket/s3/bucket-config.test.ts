@@ -60,6 +60,14 @@ describe('lifecycle', () => {
     expect(lifecycleXml(rules).includes('<Filter>')).toBe(text.includes('<Filter>'));
   });
 
+  test('takes criteria without the And around them, and gives them back with it', () => {
+    const criteria = '<Prefix>a</Prefix><ObjectSizeLessThan>9</ObjectSizeLessThan>';
+    const rules = lifecycleOf(filtered(criteria));
+    expect(rules).toMatchObject([{ filter: { prefix: 'a', sizeLessThan: 9 }, and: true }]);
+    expect(rules).toEqual(lifecycleOf(filtered(`<And>${criteria}</And>`)));
+    expect(lifecycleXml(rules)).toContain(`<Filter><And>${criteria}</And></Filter>`);
+  });
+
   test('gives rules without a name one', () => {
     const [one, two] = lifecycleOf(
       whole(...['a', 'b'].map((prefix) => `<Rule><Prefix>${prefix}</Prefix><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>`)),
@@ -85,7 +93,7 @@ describe('lifecycle', () => {
     ['a date that is none', whole(rule('<Expiration><Date>20200101</Date></Expiration>')), 'MalformedXML'],
     ['a date at noon', whole(rule('<Expiration><Date>2020-01-01T12:00:00Z</Date></Expiration>')), 'InvalidArgument'],
     ['nothing to do', whole(rule('')), 'InvalidRequest'],
-    ['two criteria without And', filtered('<Prefix>a</Prefix><ObjectSizeLessThan>1</ObjectSizeLessThan>'), 'MalformedXML'],
+    ['criteria beside And', filtered('<Prefix>a</Prefix><And><Prefix>a</Prefix><ObjectSizeLessThan>1</ObjectSizeLessThan></And>'), 'MalformedXML'],
     ['And of one', filtered('<And><Prefix>a</Prefix></And>'), 'MalformedXML'],
     [
       'sizes that exclude each other',

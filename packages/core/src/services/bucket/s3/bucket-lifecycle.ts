@@ -73,8 +73,10 @@ function filterOf(rule: Node): Pick<LifecycleRule, 'filter' | 'prefixAtRule' | '
   }
   if (prefix !== undefined) throw s3Error('MalformedXML');
   const and = filter.only(...CRITERIA, 'And').child('And');
-  if ([...filter].length > 1) throw s3Error('MalformedXML');
-  if (and === undefined) return { filter: criteria(filter) };
+  const several = [...filter].length > 1;
+  if (and !== undefined && several) throw s3Error('MalformedXML');
+  // S3 wants `And` around several; Ceph and older clients leave it out, and there is only one thing it can mean. It is given back in the form of S3.
+  if (and === undefined) return { filter: criteria(filter), ...(several ? { and: true } : {}) };
   if ([...and.only(...CRITERIA)].length < 2) throw s3Error('MalformedXML');
   return { filter: criteria(and), and: true };
 }
