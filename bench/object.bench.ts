@@ -37,6 +37,15 @@ const putOne: Case = { name: '4 KB PUT, 1 connection', unit: '/s', subjects: [OU
 const putLarge: Case = { name: '256 MB PUT', unit: 'MB/s', subjects: [OURS, ...all], goals: [{ least: 1.5, times: S3RVER }] };
 const getLarge: Case = { name: '256 MB GET', unit: 'MB/s', subjects: [OURS, ...all], goals: [{ least: 2, times: S3RVER }] };
 const putMany: Case = { name: '16 MB PUT, 4 connections', unit: 'MB/s', subjects: [OURS, ...all], goals: [{ least: 1.5, times: S3RVER }] };
+/** What others wait for meanwhile: as long as the event loop is busy, and as the processors are. */
+const beside = (method: ObjectTask['method']): Case => ({
+  name: `4 KB GET beside four 64 MB ${method}, p99`,
+  unit: 'ms',
+  subjects: [OURS, ...all],
+  goals: [{ most: 20 }],
+});
+const besidePut = beside('PUT');
+const besideGet = beside('GET');
 const list: Case = {
   name: 'list of 1000 among 2000 keys, 1 connection',
   unit: '/s',
@@ -44,6 +53,9 @@ const list: Case = {
   subjects: [OURS, PLAIN],
   goals: [{ figure: 'p50', most: 5 }],
 };
+
+const FOUR = { keys: 4, bytes: 64 * 1024 * 1024, connections: 4 };
+const CASES = [putSmall, putOne, getSmall, list, putLarge, putMany, getLarge, besidePut, besideGet];
 
 interface Subject {
   name: string;
@@ -169,7 +181,7 @@ async function disk(stack: AsyncDisposableStack): Promise<() => Sample> {
 
 export const bench: Bench = {
   name: 'object',
-  cases: [putSmall, putOne, getSmall, list, putLarge, putMany, getLarge],
+  cases: CASES,
   // The driver that keeps objects in files comes with Docker's.
   obstacle: dockerObstacle,
   open: async (stack) => {
@@ -209,6 +221,22 @@ export const bench: Bench = {
       await turns(putLarge, [...stores, large], { method: 'PUT', prefix: '/large', keys: 1, bytes: LARGE, connections: 1, times: 2 });
       await turns(putMany, [...stores, large], { method: 'PUT', prefix: '/medium', keys: 8, bytes: 16 * 1024 * 1024, connections: 4, times: 24 });
       await turns(getLarge, [...stores, large], { method: 'GET', prefix: '/large', keys: 1, bytes: LARGE, connections: 1, times: 2 });
+      for (const [of, method] of [
+        [besidePut, 'PUT'],
+        [besideGet, 'GET'],
+      ] as const) {
+        const taking = take(of);
+        const one = async ({ name, base }: Subject): Promise<void> => {
+          const bulk = objectLoad({ ...common, ...base, ...FOUR, method, seconds: 5, prefix: `${base.prefix}/four` });
+          const probed = objectLoad({ ...common, ...base, method: 'GET', connections: 1, warmSeconds: 1, seconds: 3 });
+          const [, { p50, p99 }] = await Promise.all([bulk, probed]);
+          if (p50 !== undefined && p99 !== undefined) taking(name, { value: p99, p50, p99 });
+        };
+        await inTurns(
+          round,
+          stores.map((store) => () => one(store)),
+        );
+      }
     };
   },
 };
