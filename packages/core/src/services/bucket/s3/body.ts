@@ -23,6 +23,14 @@ const CHECKSUMS: ReadonlyMap<string, { algorithm: ChecksumAlgorithm; bytes: numb
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 const isBase64 = (text: string, bytes: number): boolean => BASE64.test(text) && Buffer.byteLength(text, 'base64') === bytes;
 
+/**
+ * Documents that are being read, of all requests together: who sends one need not have been asked who it is. What is as small as nearly all of them are is not
+ * counted, so that large ones that never end keep nobody else's out.
+ */
+const MOST_HELD = 64 * 1024 * 1024;
+const SMALL = 64 * 1024;
+let held = 0;
+
 export interface BodyFacts {
   readonly headers: IncomingHttpHeaders;
   readonly authentication: Pick<Authentication, 'payload' | 'signing'>;
@@ -122,10 +130,19 @@ export class RequestBody implements S3Body {
     const checksum = this.#facts.checksumOfBody ? this.checksum : undefined;
     const pieces: Buffer[] = [];
     let length = 0;
-    for await (const piece of this.stream()) {
-      length += piece.length;
-      if (length > limit) throw tooLong(limit);
-      pieces.push(piece);
+    let counted = 0;
+    try {
+      for await (const piece of this.stream()) {
+        length += piece.length;
+        if (length > limit) throw tooLong(limit);
+        pieces.push(piece);
+        const more = Math.max(0, length - SMALL) - counted;
+        if (more > 0 && held + more > MOST_HELD) throw s3Error('SlowDown');
+        held += more;
+        counted += more;
+      }
+    } finally {
+      held -= counted;
     }
     const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, length);
     if (this.sha256 !== undefined && hash('sha256', bytes, 'hex') !== this.sha256) {

@@ -87,6 +87,11 @@ async function refusal(request: S3Request, context: S3Context, bucket: Bucket, {
 export const deleteObjects: S3Handler = async (request, context) => {
   const bucket = await bucketOf(request, context);
   const headers = headersOf(request);
+  // Nobody outside may do anything here, so nothing of what they send has to be read.
+  const { config, tenantId } = bucket;
+  if (config.policy === undefined && config.acl === undefined && request.caller.tenantId !== tenantId) {
+    await authorize(request, context, demandFor(context, bucket, '', undefined));
+  }
   if (request.body.md5 === undefined && request.body.checksum === undefined) {
     throw s3Error('InvalidRequest', 'Missing required header for this request: Content-MD5 OR x-amz-checksum-*');
   }
