@@ -45,6 +45,12 @@ export interface AuditLine {
   decision?: string | undefined;
 }
 
+/** A line, and when it was written. */
+interface Gathered {
+  now: number;
+  line: AuditLine;
+}
+
 const KEY_BYTES = 32;
 const META_KEY = 'audit_key';
 const META_CHAINS = 'audit_chains';
@@ -113,6 +119,8 @@ export class AuditLog {
   readonly #keyring: Keyring;
   #key: KeyObject | undefined;
   readonly #heads = new Map<string, Head>();
+  /** Lines of transactions that many works share: they are put into the chain together, at the end. */
+  readonly #gathered = new WeakMap<Tx, Gathered[]>();
 
   constructor(store: Store, keyring: Keyring) {
     this.#store = store;
@@ -121,12 +129,38 @@ export class AuditLog {
 
   /** Writes a line as part of a transaction: both are there afterwards, or neither. */
   async append({ tx, now }: Pick<Unit, 'tx' | 'now'>, line: AuditLine): Promise<void> {
-    const { tenantId } = line;
+    const gathered = this.#gathered.get(tx);
+    if (gathered === undefined) await this.#chain(tx, [{ now, line }]);
+    else gathered.push({ now, line });
+  }
+
+  /** From now on lines of this transaction are gathered. Who shortens the list takes back lines of what is rolled back; `write` puts the others down. */
+  gather(tx: Tx): { length: number; write(): Promise<void> } {
+    const lines: Gathered[] = [];
+    this.#gathered.set(tx, lines);
+    return {
+      get length() {
+        return lines.length;
+      },
+      set length(length) {
+        lines.length = length;
+      },
+      write: async () => {
+        this.#gathered.delete(tx);
+        for (const [, some] of Map.groupBy(lines, ({ line }) => line.tenantId)) await this.#chain(tx, some);
+      },
+    };
+  }
+
+  /** Lines of one tenant. */
+  async #chain(tx: Tx, lines: readonly Gathered[]): Promise<void> {
+    const [first] = lines as [Gathered, ...Gathered[]];
+    const { tenantId } = first.line;
     const [key, head] = [this.#key, this.#heads.get(tenantId)];
-    if (key !== undefined && head !== undefined && (await this.#add(tx, now, key, head, line))) return;
+    if (key !== undefined && head !== undefined && (await this.#add(tx, key, head, lines))) return;
     // Not known yet, or what was known came from a transaction that was rolled back.
-    const found = await this.#load(tx, now, tenantId);
-    if (await this.#add(tx, now, found.key, found.head, line)) return;
+    const found = await this.#load(tx, first.now, tenantId);
+    if (await this.#add(tx, found.key, found.head, lines)) return;
     throw new Error(`the head of the audit chain ${JSON.stringify(tenantId)} changed within a transaction`);
   }
 
@@ -206,11 +240,16 @@ export class AuditLog {
   }
 
   /** False: `head` is not the head any more, and nothing was written. */
-  async #add(tx: Tx, now: number, key: KeyObject, head: Head, line: AuditLine): Promise<boolean> {
-    const record = recordOf(head.seq + 1, now, line);
-    const hash = lineHash(key, head.hash, record);
-    if (!(await this.#move(tx, key, line.tenantId, head, { ...head, seq: record.seq, hash }))) return false;
-    await run(tx, ADD, ...COLUMNS.map((column) => record[column]), hash);
+  async #add(tx: Tx, key: KeyObject, head: Head, lines: readonly Gathered[]): Promise<boolean> {
+    const [{ line: first }] = lines as [Gathered];
+    let { seq, hash } = head;
+    const rows = lines.map(({ now, line }) => {
+      const record = recordOf(++seq, now, line);
+      hash = lineHash(key, hash, record);
+      return [...COLUMNS.map((column) => record[column]), hash];
+    });
+    if (!(await this.#move(tx, key, first.tenantId, head, { ...head, seq, hash }))) return false;
+    for (const row of rows) await run(tx, ADD, ...row);
     return true;
   }
 
@@ -255,7 +294,7 @@ export class AuditLog {
       .onConflict((on) => on.column('tenant').doUpdateSet(head))
       .execute();
     if (problem === undefined) return { key, head };
-    await this.#add(tx, now, key, head, ownLine(tenant, BREAK, problem, DAMAGED));
+    await this.#add(tx, key, head, [{ now, line: ownLine(tenant, BREAK, problem, DAMAGED) }]);
     return { key, head: this.#heads.get(tenant) as Head };
   }
 

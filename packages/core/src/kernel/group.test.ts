@@ -17,7 +17,7 @@ beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'group-'));
   opened = openDb(join(directory, 'cloud.db'), { durable: true });
   store = new Store(opened.db, new ManualClock());
-  group = new GroupCommit(store);
+  group = new GroupCommit(store, { gather: () => ({ length: 0, write: async () => undefined }) });
   await sql`create table number (value integer primary key)`.execute(opened.db);
 });
 afterEach(async () => {

@@ -1,5 +1,6 @@
 // Group commit: works that come while a transaction is being made share the next one, and with it the one sync to disk that makes them all last.
 // Each runs in a savepoint of its own, so that one which throws takes nothing of the others with it.
+import type { AuditLog } from './audit.ts';
 import { Fault } from './errors.ts';
 import { run } from './sql.ts';
 import type { Store, Unit } from './store.ts';
@@ -26,12 +27,14 @@ const end = 'release work';
 
 export class GroupCommit {
   readonly #store: Store;
+  readonly #audit: Pick<AuditLog, 'gather'>;
   #waiting: Entry[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(store: Store) {
+  constructor(store: Store, audit: Pick<AuditLog, 'gather'>) {
     this.#store = store;
+    this.#audit = audit;
   }
 
   /**
@@ -62,7 +65,9 @@ export class GroupCommit {
     const failed: { entry: Entry; error: unknown }[] = [];
     try {
       await this.#store.transaction({ tenantId: '', principal: 'system' }, async (whole) => {
+        const lines = this.#audit.gather(whole.tx);
         for (const entry of entries) {
+          const before = lines.length;
           const changes = { ...whole.changes, rows: [], events: false, operations: [] };
           await run(whole.tx, begin);
           try {
@@ -77,9 +82,11 @@ export class GroupCommit {
             // Where the database has given up the whole transaction (a full disk), this throws as well, and all of them have failed.
             await run(whole.tx, undo);
             await run(whole.tx, end);
+            lines.length = before;
             failed.push({ entry, error });
           }
         }
+        await lines.write();
       });
     } catch (error) {
       for (const { entry } of done) entry.reject(error);

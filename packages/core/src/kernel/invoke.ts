@@ -81,8 +81,8 @@ export class Kernel implements Core {
     this.installation = options.installation;
     this.version = options.version;
     this.dataDir = options.dataDir;
-    this.#group = new GroupCommit(options.store);
     this.#audit = new AuditLog(options.store, options.keyring);
+    this.#group = new GroupCommit(options.store, this.#audit);
     this.#outcomes = new Outcomes({
       audit: this.#audit,
       clock: options.clock,

@@ -164,7 +164,7 @@ test('a sync that fails: nobody is told that it was done, nothing goes on, and a
   await sql`create table kept (n integer primary key, filler text)`.execute(db);
   await keep(watched.opened, [1]);
   hooks.fails = true;
-  const group = new GroupCommit(new Store(db, systemClock));
+  const group = new GroupCommit(new Store(db, systemClock), { gather: () => ({ length: 0, write: async () => undefined }) });
   const failed = await Promise.allSettled(
     [2, 3].map((n) => group.submit({ tenantId: '', principal: 'system' }, async ({ tx }) => void (await sql`insert into kept values (${n}, '')`.execute(tx)))),
   );

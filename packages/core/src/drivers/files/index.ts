@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../../kernel/clock.ts';
 import type { DriverReport } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import { type Log, silent } from '../../kernel/log.ts';
-import type { ObjectStoreCapabilities, ObjectStoreDriver, StoredBlob, StoreStatus } from '../../services/bucket/driver.ts';
+import { type ObjectStoreCapabilities, type ObjectStoreDriver, type StoredBlob, type StoreStatus, Whole } from '../../services/bucket/driver.ts';
 import { makeOne, syncDirectory } from './directories.ts';
 import { driverError } from './errors.ts';
 import { LargeBlobs, unexpected } from './large.ts';
@@ -78,6 +78,10 @@ export class FilesObjectStore implements ObjectStoreDriver {
     signal.throwIfAborted();
     checked(id);
     const small = this.#small ?? (await this.#open());
+    if (bytes instanceof Whole && bytes.bytes.length <= SMALL_BYTES) {
+      if (size !== undefined && bytes.bytes.length !== size) throw unexpected(size, bytes.bytes.length);
+      return await this.#putSmall(small, id, bytes.bytes);
+    }
     if (size !== undefined && size > SMALL_BYTES) return await this.#large.put(id, bytes, size, signal);
     const head: Uint8Array[] = [];
     let held = 0;
@@ -97,9 +101,7 @@ export class FilesObjectStore implements ObjectStoreDriver {
       }
       if (over) {
         if (size !== undefined && held !== size) throw unexpected(size, held);
-        await this.#room.take(held);
-        await small.put(id, together(head));
-        return { bytes: held };
+        return await this.#putSmall(small, id, together(head));
       }
       return await this.#large.put(id, continued(head, source), undefined, signal);
     } finally {
@@ -107,17 +109,26 @@ export class FilesObjectStore implements ObjectStoreDriver {
     }
   }
 
-  async *get(id: string, range: { start: number; end: number | undefined }, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async #putSmall(small: SmallBlobs, id: string, bytes: Buffer): Promise<{ bytes: number }> {
+    const room = this.#room.take(bytes.length);
+    if (room !== undefined) await room;
+    await small.put(id, bytes);
+    return { bytes: bytes.length };
+  }
+
+  get(id: string, range: { start: number; end: number | undefined }, signal: AbortSignal): AsyncIterable<Buffer> {
+    const bytes = this.#small?.get(checked(id));
+    if (bytes === undefined || range.start > bytes.length || (range.end ?? 0) > bytes.length) return this.#read(id, range, signal);
+    return new Whole(bytes.subarray(range.start, range.end));
+  }
+
+  async *#read(id: string, range: { start: number; end: number | undefined }, signal: AbortSignal): AsyncGenerator<Buffer> {
     signal.throwIfAborted();
     const small = this.#small ?? (await this.#open());
     const bytes = small.get(checked(id));
-    if (bytes === undefined) {
-      yield* this.#large.get(id, range, signal);
-      return;
-    }
-    const end = range.end ?? bytes.length;
-    if (range.start > bytes.length || end > bytes.length) throw new DriverError('failed', `The blob ${id} is shorter than it should be`);
-    if (range.start < end) yield bytes.subarray(range.start, end);
+    if (bytes === undefined) yield* this.#large.get(id, range, signal);
+    else if (range.start > bytes.length || (range.end ?? 0) > bytes.length) throw new DriverError('failed', `The blob ${id} is shorter than it should be`);
+    else yield bytes.subarray(range.start, range.end);
   }
 
   async remove(ids: readonly string[], signal: AbortSignal): Promise<void> {

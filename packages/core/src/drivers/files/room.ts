@@ -34,10 +34,13 @@ export class Room {
     this.#path = path;
   }
 
-  /** To be asked before so many bytes are written. DriverError('full'). */
-  async take(bytes: number): Promise<void> {
+  /** To be asked before so many bytes are written. DriverError('full'). Undefined: there is room, nobody need be asked. */
+  take(bytes: number): Promise<void> | undefined {
     this.#known -= bytes;
-    if (this.#known >= 0) return;
+    return this.#known >= 0 ? undefined : this.#ask(bytes);
+  }
+
+  async #ask(bytes: number): Promise<void> {
     const { usable } = await spaceOf(this.#path);
     this.#known = Math.min(usable - bytes, ASK_AGAIN);
     if (usable < bytes) {

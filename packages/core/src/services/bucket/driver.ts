@@ -27,6 +27,22 @@ export interface StoreStatus {
   nodes: StoreNode[];
 }
 
+/**
+ * Bytes that are all there. Most blobs are small, and for those an iterator that gives one piece costs more than what is done with the piece: a driver that knows
+ * this class takes the bytes of `put`, and may answer `get` with them.
+ */
+export class Whole implements AsyncIterable<Buffer> {
+  readonly bytes: Buffer;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    if (this.bytes.length > 0) yield this.bytes;
+  }
+}
+
 export interface ObjectStoreCapabilities {
   /** Whether what is written outlives the process. */
   readonly durable: boolean;

@@ -4,14 +4,14 @@ import type { KeyObject } from 'node:crypto';
 import { type Clock, systemClock } from '../../../kernel/clock.ts';
 import { DriverError } from '../../../kernel/errors.ts';
 import type { Log } from '../../../kernel/log.ts';
-import type { ObjectStoreDriver } from '../driver.ts';
+import { type ObjectStoreDriver, Whole } from '../driver.ts';
 import { newBlobId } from './blob-id.ts';
-import type { Bodies, StoredBody, Written } from './body-types.ts';
-import type { Digests } from './checksums.ts';
-import { Feed } from './feed.ts';
-import { Intake, tooLarge } from './intake.ts';
-import { opened } from './opening.ts';
-import { customerMark, customerWrappingKey, newBlobKey, Sealing, sealedSize, unwrapKey, wrapKey } from './seal.ts';
+import { type Bodies, isGatherable, type StoredBody, type Written } from './body-types.ts';
+import { type Digests, digestsOf } from './checksums.ts';
+import { check, Feed, wantedOf } from './feed.ts';
+import { Intake, incomplete, tooLarge } from './intake.ts';
+import { opened, openedWhole } from './opening.ts';
+import { customerMark, customerWrappingKey, newBlobKey, SEGMENT_BYTES, Sealing, sealedSize, unwrapKey, wrapKey } from './seal.ts';
 import { type CustomerKey, ObjectError } from './types.ts';
 
 export interface BodyStoreOptions {
@@ -23,6 +23,8 @@ export interface BodyStoreOptions {
 }
 
 const CUSTOMER_KEY_BYTES = 32;
+/** Of what waits for nobody. */
+const UNENDED = new AbortController().signal;
 
 type WriteOptions = Parameters<Bodies['write']>[1];
 
@@ -41,7 +43,10 @@ export class BodyStore implements Bodies {
   }
 
   async write(source: AsyncIterable<Buffer>, options: WriteOptions): Promise<Written> {
-    const { expected, limit, signal } = options;
+    const { expected, limit } = options;
+    const gathered = expected.size !== undefined && expected.size <= limit && isGatherable(source) ? source.whole(SEGMENT_BYTES) : undefined;
+    if (gathered !== undefined) return this.#writeWhole(await gathered, options);
+    const { signal } = options;
     const intake = new Intake(source, { expected: expected.size, limit, signal });
     const blob = newBlobId(this.#clock.now());
     let feed: Feed | undefined;
@@ -74,6 +79,29 @@ export class BodyStore implements Bodies {
     }
   }
 
+  /** One segment. As `write`, without what is there for bytes that come and go. */
+  async #writeWhole(bytes: Buffer, options: WriteOptions): Promise<Written> {
+    const { expected, checksums } = options;
+    const size = bytes.length;
+    if (size !== expected.size) throw incomplete(expected.size as number, size);
+    const digests = digestsOf(bytes, wantedOf(expected, checksums));
+    check(digests, expected);
+    const blob = newBlobId(this.#clock.now());
+    const { body, sealing } = await this.#begin(blob, options);
+    const stored = sealing === undefined ? bytes : Buffer.concat(sealing.seal(0, true, [bytes]));
+    this.#inFlight.add(blob);
+    try {
+      const kept = await this.#store.put(blob, new Whole(stored), { size: stored.length, signal: options.signal });
+      if (kept.bytes !== stored.length) throw new DriverError('failed', 'the object store did not take all bytes');
+    } catch (error) {
+      await this.#forget(blob);
+      options.signal.throwIfAborted();
+      throw storeProblem(error);
+    }
+    body.size = size;
+    return { body, size, md5: digests.md5, checksums: digests.checksums };
+  }
+
   async #begin(blob: string, { by: name, bound, encrypt, customerKey }: WriteOptions): Promise<{ body: StoredBody; sealing: Sealing | undefined }> {
     if (customerKey !== undefined) {
       if (customerKey.key.length !== CUSTOMER_KEY_BYTES) throw new ObjectError('invalid_key', `A customer key has ${CUSTOMER_KEY_BYTES} bytes`);
@@ -92,7 +120,7 @@ export class BodyStore implements Bodies {
   /** Of what could not be written. The caller is told the reason, not that cleaning up failed too: the sweep finds what stays. */
   async #forget(blob: string): Promise<void> {
     try {
-      await this.#store.remove([blob], new AbortController().signal);
+      await this.#store.remove([blob], UNENDED);
     } catch (error) {
       this.#log.warn({ blob, err: error }, 'what is left of a failed upload could not be removed; the next sweep will');
     } finally {
@@ -109,24 +137,37 @@ export class BodyStore implements Bodies {
     if (start < 0 || end >= body.size || (options.range !== undefined && start > end)) {
       throw new ObjectError('invalid_range', `There are no bytes ${start} to ${end} in ${body.size}`);
     }
-    let sealing: Sealing | undefined;
-    if (body.format === 1) {
-      const wrapping = by ?? (await this.#keys(body.by ?? ''));
-      try {
-        sealing = new Sealing(unwrapKey(wrapping, body.key ?? '', body.blob, body.bound), body.blob);
-      } catch (error) {
-        throw new ObjectError('damaged', 'The key of the stored bytes does not open', { blob: body.blob }, { cause: error });
-      }
-    }
+    const sealing = body.format === 1 ? this.#unsealing(by ?? (await this.#keys(body.by ?? '')), body) : undefined;
     try {
       yield* opened(this.#store, body, sealing, { start, end }, options.signal);
     } catch (error) {
-      if (error instanceof ObjectError) throw error;
-      options.signal.throwIfAborted();
-      if (error instanceof DriverError && error.code === 'failed') {
-        throw new ObjectError('damaged', `The stored bytes cannot be read: ${error.message}`, { blob: body.blob }, { cause: error });
-      }
-      throw storeProblem(error);
+      if (!(error instanceof ObjectError)) options.signal.throwIfAborted();
+      throw readProblem(error, body);
+    }
+  }
+
+  atHand(body: StoredBody, range: { start: number; end: number } | undefined): Buffer | undefined {
+    if (body.size === 0 || body.size > SEGMENT_BYTES || body.customer !== undefined) return undefined;
+    const by = body.format === 1 ? this.#keys(body.by ?? '') : undefined;
+    if (by instanceof Promise) {
+      by.catch(() => undefined); // `read` asks again
+      return undefined;
+    }
+    try {
+      const given = this.#store.get(body.blob, { start: 0, end: body.format === 1 ? sealedSize(body.size) : body.size }, UNENDED);
+      if (!(given instanceof Whole)) return undefined;
+      const whole = openedWhole(given.bytes, body, by === undefined ? undefined : this.#unsealing(by, body));
+      return range === undefined ? whole : whole.subarray(range.start, range.end + 1);
+    } catch (error) {
+      throw readProblem(error, body);
+    }
+  }
+
+  #unsealing(by: KeyObject | Buffer, body: StoredBody): Sealing {
+    try {
+      return new Sealing(unwrapKey(by, body.key ?? '', body.blob, body.bound), body.blob);
+    } catch (error) {
+      throw new ObjectError('damaged', 'The key of the stored bytes does not open', { blob: body.blob }, { cause: error });
     }
   }
 
@@ -152,7 +193,7 @@ export class BodyStore implements Bodies {
 
   async discard(blobs: readonly string[]): Promise<void> {
     try {
-      if (blobs.length > 0) await this.#store.remove(blobs, new AbortController().signal);
+      if (blobs.length > 0) await this.#store.remove(blobs, UNENDED);
     } catch (error) {
       throw storeProblem(error);
     } finally {
@@ -163,6 +204,14 @@ export class BodyStore implements Bodies {
   inFlight(): ReadonlySet<string> {
     return this.#inFlight;
   }
+}
+
+function readProblem(error: unknown, body: StoredBody): unknown {
+  if (error instanceof ObjectError) return error;
+  if (error instanceof DriverError && error.code === 'failed') {
+    return new ObjectError('damaged', `The stored bytes cannot be read: ${error.message}`, { blob: body.blob }, { cause: error });
+  }
+  return storeProblem(error);
 }
 
 function storeProblem(error: unknown): unknown {

@@ -52,6 +52,8 @@ export interface Bodies {
     body: StoredBody,
     options: { range: { start: number; end: number } | undefined; customerKey?: CustomerKey | undefined; signal: AbortSignal },
   ): AsyncIterable<Buffer>;
+  /** As `read`, of bytes that the object store has at hand: those of small bodies. Undefined: use `read`. */
+  atHand(body: StoredBody, range: { start: number; end: number } | undefined): Buffer | undefined;
   /** Throws `invalid_key` unless the customer key is the one (or none belongs and none came). */
   checkKey(body: StoredBody, customerKey: CustomerKey | undefined): void;
   /** Metadata that name the blob are committed. */
@@ -61,3 +63,11 @@ export interface Bodies {
   /** Ids that are being written or not yet settled, for the sweep of orphans. */
   inFlight(): ReadonlySet<string>;
 }
+
+/** A source that can give all of its bytes at once. */
+export interface Gatherable extends AsyncIterable<Buffer> {
+  /** In place of iterating. Undefined when they may be more than `most`, or have been asked for already. Rejects as the iterator would. */
+  whole(most: number): Promise<Buffer> | undefined;
+}
+
+export const isGatherable = (source: AsyncIterable<Buffer>): source is Gatherable => 'whole' in source && typeof source.whole === 'function';

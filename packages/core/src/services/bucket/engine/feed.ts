@@ -41,8 +41,7 @@ export class Feed implements AsyncIterableIterator<Uint8Array> {
     this.#intake = intake;
     this.#sealing = sealing;
     this.#expected = expected;
-    const { checksum, sha256 } = expected;
-    this.#wanted = { sha256: sha256 !== undefined, checksums: new Set(checksum === undefined ? checksums : [...checksums, checksum.algorithm]) };
+    this.#wanted = wantedOf(expected, checksums);
   }
 
   [Symbol.asyncIterator](): this {
@@ -185,6 +184,11 @@ export class Feed implements AsyncIterableIterator<Uint8Array> {
   }
 }
 
+export const wantedOf = ({ checksum, sha256 }: Expected, checksums: readonly ChecksumAlgorithm[]): Wanted => ({
+  sha256: sha256 !== undefined,
+  checksums: new Set(checksum === undefined ? checksums : [...checksums, checksum.algorithm]),
+});
+
 function sealedWhole(sealing: Sealing, whole: Buffer): Buffer[] {
   if (whole.length <= SEGMENT_BYTES) return sealing.seal(0, true, [whole]);
   const sealed: Buffer[] = [];
@@ -194,7 +198,8 @@ function sealedWhole(sealing: Sealing, whole: Buffer): Buffer[] {
   return [Buffer.concat(sealed)];
 }
 
-function check(digests: Digests, { md5, sha256, checksum }: Expected): void {
+/** `bad_digest` unless the bytes are those that were announced. */
+export function check(digests: Digests, { md5, sha256, checksum }: Expected): void {
   const wrong = (digest: string): ObjectError => new ObjectError('bad_digest', `The bytes that came do not have the ${digest} that came with them`, { digest });
   // In small letters what is of the request; what is kept with the object is called as clients call it.
   if (sha256 !== undefined && digests.sha256 !== sha256) throw wrong('sha256');

@@ -69,13 +69,15 @@ export class Intake {
   }
 
   #incomplete(): ObjectError {
-    const expected = this.#expected as number;
-    return new ObjectError(
-      'incomplete_body',
-      this.size < expected ? `Only ${this.size} of ${expected} bytes came` : `More than the ${expected} bytes that were announced came`,
-      { expected, received: this.size },
-    );
+    return incomplete(this.#expected as number, this.size);
   }
 }
+
+export const incomplete = (expected: number, received: number): ObjectError =>
+  new ObjectError(
+    'incomplete_body',
+    received < expected ? `Only ${received} of ${expected} bytes came` : `More than the ${expected} bytes that were announced came`,
+    { expected, received },
+  );
 
 export const tooLarge = (limit: number): ObjectError => new ObjectError('object_too_large', `More than ${limit} bytes are not taken at once`, { limit });

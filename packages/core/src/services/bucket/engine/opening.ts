@@ -61,6 +61,17 @@ export async function* opened(
   if (index <= lastWanted || held > 0) throw wrongLength(body);
 }
 
+/** The same of a body of one segment whose stored bytes are all there. */
+export function openedWhole(stored: Buffer, body: StoredBody, sealing: Sealing | undefined): Buffer {
+  if (stored.length !== (sealing === undefined ? body.size : sealedSize(body.size))) throw wrongLength(body);
+  if (sealing === undefined) return stored;
+  try {
+    return sealing.open(0, true, [stored.subarray(0, body.size)], stored.subarray(body.size))[0] as Buffer;
+  } catch (error) {
+    throw new ObjectError('damaged', 'The stored bytes are not those that were written', { blob: body.blob, segment: 0 }, { cause: error });
+  }
+}
+
 const sealedLength = (body: StoredBody, index: number, last: number): number =>
   index === last ? sealedSize(body.size) - last * SEALED_SEGMENT_BYTES : SEALED_SEGMENT_BYTES;
 

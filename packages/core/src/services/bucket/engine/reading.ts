@@ -1,5 +1,6 @@
 // Reading: which version is meant, whether its conditions and key fit, and the bytes of the range or part that was asked for, joined from the parts it was
 // uploaded in.
+import { Whole } from '../driver.ts';
 import type { StoredBody } from './body-types.ts';
 import { checkRead } from './conditions.ts';
 import type { Ground } from './ground.ts';
@@ -131,11 +132,15 @@ export const boundOf = (bucketId: string, key: string, token: string): string =>
 export const partBound = (bucketId: string, key: string, upload: string, number: number, token: string): string =>
   boundTo(bucketId, key, upload, number, token);
 
+/** Undefined: all of it. */
+const wantedOf = ({ size }: VersionRow, range: { start: number; end: number }): { start: number; end: number } | undefined =>
+  range.start === 0 && range.end === size - 1 ? undefined : range;
+
 /** The bodies that a range touches, as they are named now. */
 async function piecesOf(ground: Ground, layouts: Layouts, bucket: Bucket, row: VersionRow, range: { start: number; end: number }): Promise<Piece[]> {
   if (row.body !== null) {
     const body = bodyOf(row.body);
-    return [{ body, range: range.start === 0 && range.end === row.size - 1 ? undefined : range }];
+    return [{ body, range: wantedOf(row, range) }];
   }
   const owner = row.parts_of as string;
   const { numbers, starts } = await layouts.of(ground, owner);
@@ -176,6 +181,10 @@ export async function bytesOf(
 ): Promise<AsyncIterable<Buffer>> {
   const { range } = opened;
   if (range === undefined) return nothing();
+  if (row.body !== null && options.customerKey === undefined) {
+    const bytes = ground.bodies.atHand(bodyOf(row.body), wantedOf(row, range));
+    if (bytes !== undefined) return new Whole(bytes);
+  }
   const pieces = await ground.read(() => piecesOf(ground, layouts, bucket, row, range));
   const held = ground.garbage.hold(pieces.map(({ body }) => body.blob));
   return (async function* () {

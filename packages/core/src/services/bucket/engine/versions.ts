@@ -7,7 +7,7 @@ import { NULL_VERSION } from './names.ts';
 import { VERSION_COLUMNS, type VersionRow } from './rows.ts';
 import { all, one, run } from './sql.ts';
 import { type Bucket, ObjectError } from './types.ts';
-import { count, type Delta } from './usage.ts';
+import { count, type Delta, gone } from './usage.ts';
 
 const NEWEST = `select ${VERSION_COLUMNS} from object_version where bucket_id = ? and key = ? order by seq desc limit 1`;
 const BY_VERSION = `select ${VERSION_COLUMNS} from object_version where bucket_id = ? and key = ? and version = ?`;
@@ -100,7 +100,12 @@ export async function addVersion(
     parts_of: draft.partsOf,
     parts: draft.parts,
   };
-  await count(change.unit, bucket, deltaOf(row, newest, old, options.upload));
+  await counted(change, deltaOf(row, newest, old, options.upload));
+  if (old !== undefined && old === newest && isPlain(old) && isPlain(row)) {
+    await overwrite(change, old, row);
+    if (options.keepBlobOf !== old.seq) await letGo(change, old);
+    return row;
+  }
   if (old !== undefined) await remove(change, old, options.keepBlobOf === old.seq);
   if (newest !== undefined && newest !== old) {
     await run(tx, 'update object_version set latest = 0 where bucket_id = ? and key = ? and seq = ?', bucket.id, draft.key, newest.seq);
@@ -144,14 +149,47 @@ function deltaOf(row: VersionRow, newest: VersionRow | undefined, old: VersionRo
 
 /** The row goes, and what it named with it. */
 async function remove(change: Change, row: VersionRow, keepBlob: boolean): Promise<void> {
-  const { tx, now, bucket } = change;
+  const { tx, bucket } = change;
   await run(tx, 'delete from object_version where bucket_id = ? and key = ? and seq = ?', bucket.id, row.key, row.seq);
-  if (keepBlob) return;
+  if (!keepBlob) await letGo(change, row);
+}
+
+async function letGo(change: Change, row: VersionRow): Promise<void> {
   if (row.body !== null) {
-    await discardBodies(tx, [row.body], now);
+    await discardBodies(change.tx, [row.body], change.now);
     change.discarded = true;
   }
   if (row.parts_of !== null) await removeParts(change, row.parts_of);
+}
+
+/** Nothing of it but its place is in an index. */
+const isPlain = (row: VersionRow): boolean =>
+  row.latest === 1 && row.marker === 0 && row.lock_mode === null && row.legal_hold === 0 && row.parts_of === null && row.parts === null;
+
+/** One plain version in place of another of the same id: of the table's five indexes one is written, where a row that goes and one that comes would touch all. */
+async function overwrite({ tx, bucket }: Change, old: VersionRow, row: VersionRow): Promise<void> {
+  await run(
+    tx,
+    `update object_version set seq = ?, size = ?, etag = ?, modified_at = ?, attributes = ?, tags = ?, acl = ?, body = ?
+      where bucket_id = ? and key = ? and seq = ?`,
+    row.seq,
+    row.size,
+    row.etag,
+    row.modified_at,
+    row.attributes,
+    row.tags,
+    row.acl,
+    row.body,
+    bucket.id,
+    old.key,
+    old.seq,
+  );
+}
+
+/** Most overwrites change no number, and then nothing need be written. */
+async function counted({ unit, tx, bucket }: Change, delta: Delta): Promise<void> {
+  if (Object.values(delta).some((number) => number !== 0)) await count(unit, bucket, delta);
+  else if ((await one(tx, 'select 1 from bucket_usage where bucket_id = ?', bucket.id)) === undefined) throw gone(bucket);
 }
 
 export async function removeParts(change: Change, owner: string): Promise<void> {

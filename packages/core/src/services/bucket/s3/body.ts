@@ -1,6 +1,7 @@
 // The body of a request as handlers see it: chunks of S3 taken out, its length known where it can be, and its digests named for whoever stores it.
 import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Gatherable } from '../engine/body-types.ts';
 import { digestsOf } from '../engine/checksums.ts';
 import { passing } from '../engine/memory.ts';
 import type { ChecksumAlgorithm } from '../engine/types.ts';
@@ -72,8 +73,11 @@ export class RequestBody implements S3Body {
   }
 
   stream(how: 'passing' | 'kept' = 'kept'): AsyncIterable<Buffer> {
-    const flow = how === 'passing' ? passing(this.#inflow) : this.#inflow;
-    return this.#chunked?.stream(flow) ?? flow;
+    const inflow = this.#inflow;
+    if (this.#chunked !== undefined) return this.#chunked.stream(how === 'passing' ? passing(inflow) : inflow);
+    if (how === 'kept') return inflow;
+    const gatherable: Gatherable = { [Symbol.asyncIterator]: () => passing(inflow), whole: (most) => inflow.whole(most) };
+    return gatherable;
   }
 
   get md5(): string | undefined {

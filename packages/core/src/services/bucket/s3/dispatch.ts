@@ -28,11 +28,17 @@ export interface DispatchOptions {
   readonly answered?: (answered: Answered) => void;
 }
 
+/** Whether it is still wanted. Its signal is made when somebody asks for it. */
+export interface Wanted {
+  readonly signal: AbortSignal;
+  readonly aborted: boolean;
+}
+
 /** What becomes of a request on its way. */
 interface Progress {
   readonly requestId: string;
   readonly startedAt: number;
-  readonly signal: AbortSignal;
+  readonly life: Wanted;
   request?: S3Request;
   code?: string;
 }
@@ -64,7 +70,7 @@ export class Dispatcher {
   }
 
   /** Never rejects. `invite` is there when the client waits for `100 Continue`. */
-  async handle(message: IncomingMessage, response: ServerResponse, { signal, invite }: { signal: AbortSignal; invite?: () => void }): Promise<void> {
+  async handle(message: IncomingMessage, response: ServerResponse, { life, invite }: { life: Wanted; invite?: (() => void) | undefined }): Promise<void> {
     const { log, clock } = this.#options.context.service;
     const requestId = newRequestId();
     const startedAt = clock.now();
@@ -76,7 +82,7 @@ export class Dispatcher {
       limits: this.#options.replies,
       headers,
     };
-    const progress: Progress = { requestId, startedAt, signal };
+    const progress: Progress = { requestId, startedAt, life };
     let target: Target | undefined;
     try {
       let reply: S3Reply;
@@ -103,7 +109,7 @@ export class Dispatcher {
       response.destroy();
       const cause = error instanceof Truncated ? error.cause : error;
       const fields = { requestId, method: message.method, path: target?.rawPath, err: cause };
-      if (signal.aborted) log.debug(fields, 'the client of an s3 request went away');
+      if (life.aborted) log.debug(fields, 'the client of an s3 request went away');
       else log.error(fields, 'the answer to an s3 request broke off');
     }
   }
@@ -127,7 +133,9 @@ export class Dispatcher {
       checksumOfBody: !(method === 'POST' && target.query.has('uploadId')),
     });
     const request = new IncomingRequest({
-      ...{ requestId: progress.requestId, startedAt: progress.startedAt, signal: progress.signal },
+      requestId: progress.requestId,
+      startedAt: progress.startedAt,
+      life: progress.life,
       method,
       target,
       headers,

@@ -92,13 +92,23 @@ function absent(error: unknown, target: Target): unknown {
   return s3Error('NoSuchKey', undefined, { Key: target.key }, { cause: error, headers: { 'x-amz-delete-marker': 'false' } });
 }
 
+/** The signal is made only if somebody asks for it: what is small and at hand is never waited for. */
+const lately = (asked: Omit<GetOptions, 'signal'>, request: S3Request): GetOptions => ({
+  ...asked,
+  get signal() {
+    return request.signal;
+  },
+});
+
 export const getObject: S3Handler = async (request, context) => {
   const target = await allowedTarget(request, context, 's3:GetObject');
   const headers = headersOf(request);
   const asked = optionsOf(request, headers, target);
   try {
-    const { body, ...opened } = await context.objects.get(target.bucket, target.key, { ...asked, signal: request.signal });
-    return { ...(await replyOf(request, context, target, headers, asked, opened)), body };
+    const opened = await context.objects.get(target.bucket, target.key, lately(asked, request));
+    const reply = await replyOf(request, context, target, headers, asked, opened);
+    reply.body = opened.body;
+    return reply;
   } catch (error) {
     throw absent(error, target);
   }

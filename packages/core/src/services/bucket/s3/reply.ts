@@ -1,5 +1,6 @@
 // Answers on their way out. A body is sent no faster than the client reads, and one that fails in the middle is cut off: never ended as if it were whole.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Whole } from '../driver.ts';
 import { release } from '../engine/memory.ts';
 import { s3Error } from './errors.ts';
 import type { Inflow } from './inflow.ts';
@@ -38,7 +39,9 @@ export class Truncated extends Error {
 /** Sends it all, or rejects: with Truncated when a part of it is gone already, with anything else when nothing is. */
 export async function send(exchange: Exchange, reply: S3Reply): Promise<void> {
   const { response, message } = exchange;
-  if (reply.body !== undefined && message.method !== 'HEAD') return sendStream(exchange, reply, reply.body);
+  if (reply.body !== undefined && message.method !== 'HEAD') {
+    return reply.body instanceof Whole ? sendWhole(exchange, reply, reply.body.bytes) : sendStream(exchange, reply, reply.body);
+  }
   if (reply.body !== undefined) await letGo(reply.body[Symbol.asyncIterator]());
   const headers = headersOf(exchange, reply);
   let bytes: Buffer | undefined;
@@ -63,6 +66,14 @@ export async function send(exchange: Exchange, reply: S3Reply): Promise<void> {
   const drained = await exchange.inflow.drain(closing);
   if (drained || headers.connection === 'close') await ended(exchange, undefined);
   else response.destroy();
+}
+
+function sendWhole(exchange: Exchange, reply: S3Reply, bytes: Buffer): Promise<void> {
+  const headers = headersOf(exchange, reply);
+  if (headers['content-length'] !== String(bytes.length)) throw new Error('the body is not as long as its Content-Length');
+  lingering(exchange, headers);
+  writeHead(exchange.response, reply.status, headers);
+  return ended(exchange, bytes);
 }
 
 async function sendStream(exchange: Exchange, reply: S3Reply, body: AsyncIterable<Buffer>): Promise<void> {

@@ -120,7 +120,7 @@ export interface RequestFacts {
   headers: IncomingHttpHeaders;
   source: string;
   secure: boolean;
-  signal: AbortSignal;
+  life: { readonly signal: AbortSignal };
   body: S3Body;
   startedAt: number;
   authenticator: Authenticator;
@@ -139,13 +139,13 @@ export class IncomingRequest implements S3Request {
   readonly headers: IncomingHttpHeaders;
   readonly source: string;
   readonly secure: boolean;
-  readonly signal: AbortSignal;
   readonly body: S3Body;
   readonly host: string;
   readonly startedAt: number;
   /** For who comes to be known later. */
   readonly authenticator: Authenticator;
   decided = false;
+  readonly #life: RequestFacts['life'];
   #caller: Caller = ANONYMOUS;
   #actor: Actor | undefined;
 
@@ -159,13 +159,16 @@ export class IncomingRequest implements S3Request {
     this.headers = facts.headers;
     this.source = facts.source;
     this.secure = facts.secure;
-    this.signal = facts.signal;
+    this.#life = facts.life;
     this.body = facts.body;
     this.host = facts.target.host;
     this.startedAt = facts.startedAt;
     this.authenticator = facts.authenticator;
   }
 
+  get signal(): AbortSignal {
+    return this.#life.signal;
+  }
   get caller(): Caller {
     return this.#caller;
   }

@@ -62,12 +62,33 @@ interface Connection {
   broken: boolean;
 }
 
+/** One request on its way. Most end before anybody asks for the signal. */
+class Life {
+  #abort: AbortController | undefined;
+  #over = false;
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#over) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+  get aborted(): boolean {
+    return this.#over;
+  }
+  abort(): void {
+    this.#over = true;
+    this.#abort?.abort();
+  }
+}
+
 class Listen implements Listening {
   readonly #dispatcher: Dispatcher;
   readonly #limits: ServerLimits;
   readonly #server: Server;
   readonly #connections = new WeakMap<Duplex, Connection>();
-  readonly #aborts = new Set<AbortController>();
+  readonly #lives = new Set<Life>();
   #idle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
   host = '';
@@ -116,14 +137,14 @@ class Listen implements Listening {
   async #close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    if (this.#aborts.size > 0) {
+    if (this.#lives.size > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, this.#limits.grace);
       this.#idle = resolve;
       await promise;
       clearTimeout(timer);
     }
-    for (const abort of this.#aborts) abort.abort();
+    for (const life of this.#lives) life.abort();
     this.#server.closeAllConnections();
     await closed;
   }
@@ -143,20 +164,20 @@ class Listen implements Listening {
       message.socket.destroy();
       return;
     }
-    const abort = new AbortController();
+    const life = new Life();
     connection.exchanges.add(response);
-    this.#aborts.add(abort);
+    this.#lives.add(life);
     if (this.#closing !== undefined) response.shouldKeepAlive = false;
     response.on('close', () => {
       connection.exchanges.delete(response);
-      if (!response.writableFinished) abort.abort();
+      if (!response.writableFinished) life.abort();
     });
     // What goes wrong with the socket shows in `close`; without a listener it would end the process.
-    response.on('error', () => abort.abort());
-    const invite = expectsContinue ? { invite: () => response.writeContinue() } : {};
-    void this.#dispatcher.handle(message, response, { signal: abort.signal, ...invite }).finally(() => {
-      this.#aborts.delete(abort);
-      if (this.#aborts.size === 0) this.#idle?.();
+    response.on('error', () => life.abort());
+    const invite = expectsContinue ? () => response.writeContinue() : undefined;
+    void this.#dispatcher.handle(message, response, { life, invite }).then(() => {
+      this.#lives.delete(life);
+      if (this.#lives.size === 0) this.#idle?.();
     });
   }
 
