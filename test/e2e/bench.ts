@@ -211,7 +211,9 @@ export class TestCloud implements AsyncDisposable {
   /** Deletes all resources through the product, as often as something still can be deleted. */
   async deleteEverything(): Promise<void> {
     const { client } = this;
-    const kinds = [client.instance, client.snapshot, client.volume, client.vpc];
+    const addresses = { list: client.elasticIp.list, delete: client.elasticIp.release };
+    const parts = [client.peering, client.subnet, client.routeTable, client.natGateway, addresses, client.internetGateway, client.securityGroup];
+    const kinds = [client.instance, client.snapshot, client.volume, ...parts, client.vpc];
     for (let round = 0; ; round++) {
       const problems: unknown[] = [];
       for (const kind of kinds) {
