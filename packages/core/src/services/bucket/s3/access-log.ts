@@ -97,8 +97,12 @@ function lineOf({ request, status, code, bytes, hostId }: Answered, bucket: Buck
   ].join(' ');
 }
 
-/** Whether logs of one bucket may go into another: its policy lets the logging service write there, or its ACL lets log delivery in the same account. */
+/**
+ * Whether logs of one bucket may go into another of the same account: its policy lets the logging service write there, or its ACL lets log delivery. Of another
+ * account never, as with AWS: policies that let the service in seldom say for whom, and anybody could write lines among theirs.
+ */
 export function mayDeliver(source: Bucket, target: Bucket, prefix: string, now: number): boolean {
+  if (source.tenantId !== target.tenantId) return false;
   const found = policyOf(target);
   const service = serviceName(LOGGING_SERVICE);
   // What is allowed to all accounts is not allowed to the service, which is none; what is denied to all is denied to it.
@@ -122,7 +126,7 @@ export function mayDeliver(source: Bucket, target: Bucket, prefix: string, now: 
     },
   });
   if (effect !== 'none') return effect === 'allow';
-  if (source.tenantId !== target.tenantId || enforcesOwner(target)) return false;
+  if (enforcesOwner(target)) return false;
   return (
     target.config.acl?.grants.some(
       ({ grantee, permission }) => grantee.kind === 'log-delivery' && (permission === 'WRITE' || permission === 'FULL_CONTROL'),

@@ -145,6 +145,19 @@ test('a new bucket is configured at once by those who may configure it', async (
   expect(await ask(`/public-${bucket}`, { method: 'HEAD' })).toBe('404');
 });
 
+test('logs go into no bucket of another account, whatever its policy says of the service', async () => {
+  await says({ Effect: 'Allow', Principal: { Service: 'logging.s3.amazonaws.com' }, Action: 's3:PutObject' });
+  const to = `<BucketLoggingStatus><LoggingEnabled><TargetBucket>${bucket}</TargetBucket><TargetPrefix/></LoggingEnabled></BucketLoggingStatus>`;
+  for (const [who, expected] of [
+    [own, '200'],
+    [other, 'AccessDenied'],
+  ] as const) {
+    const from = `/from-${expected.toLowerCase()}-${bucket}`;
+    expect(await ask(from, { who, method: 'PUT' })).toBe('200');
+    expect(await ask(from, { who, method: 'PUT', query: { logging: '' }, body: to })).toBe(expected);
+  }
+});
+
 test('a header that was said to be signed and has the name of something else is no header', async () => {
   const address = presign('k', 'GET', {}).replace('X-Amz-SignedHeaders=host', 'X-Amz-SignedHeaders=constructor%3Bhost');
   expect(await outcome(await fetch(address))).toBe('SignatureDoesNotMatch');
