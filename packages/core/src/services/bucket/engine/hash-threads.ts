@@ -32,11 +32,11 @@ function runnerOf(name) {
   const { module, tables } = workerData[name];
   const { memory, update } = new WebAssembly.Instance(module).exports;
   new BigInt64Array(memory.buffer).set(tables);
-  const page = new Uint8Array(memory.buffer, 65536);
+  const page = Buffer.from(memory.buffer, 65536);
   return (crc, bytes) => {
     for (let at = 0; at < bytes.length; at += page.length) {
       const piece = bytes.subarray(at, at + page.length);
-      page.set(piece);
+      page.fill(piece, 0, piece.length); // into or out of shared memory, set would go word by word
       crc = update(crc, piece.length);
     }
     return crc;
