@@ -9,7 +9,7 @@ const CALENDAR = { daySeconds: undefined };
 export function expirationHeader({ config }: Bucket, info: ObjectInfo): string | undefined {
   if (config.lifecycle === undefined || !info.latest || info.deleteMarker) return undefined;
   const end = expirationOf(enabledRules(config), { ...info, tags: info.attributes.tags }, CALENDAR);
-  return end === undefined ? undefined : `expiry-date="${httpDate(end.at)}", rule-id="${encodeURIComponent(end.rule.id)}"`;
+  return end === undefined ? undefined : `expiry-date="${httpDate(end.at)}", rule-id="${encodeURIComponent(end.rule.id.toWellFormed())}"`;
 }
 
 /** `x-amz-abort-date` and the rule that says so. */
@@ -19,5 +19,5 @@ export function abortHeaders({ config }: Bucket, { key, startedAt }: { key: stri
     .filter(({ abortUploadDays, filter }) => abortUploadDays !== undefined && key.startsWith(filter.prefix ?? ''))
     .map(({ abortUploadDays = 0, id }) => ({ at: dueAt(startedAt, abortUploadDays, CALENDAR), id }));
   const [first] = ends.sort((a, b) => a.at - b.at);
-  return first === undefined ? {} : { 'x-amz-abort-date': httpDate(first.at), 'x-amz-abort-rule-id': encodeURIComponent(first.id) };
+  return first === undefined ? {} : { 'x-amz-abort-date': httpDate(first.at), 'x-amz-abort-rule-id': encodeURIComponent(first.id.toWellFormed()) };
 }

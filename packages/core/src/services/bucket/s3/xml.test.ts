@@ -71,7 +71,7 @@ test.each<[string, string | Buffer]>([
 });
 
 test('entities that nobody has', () => {
-  for (const text of ['&foo;', '&', '&#xFFFFFFF;', '&constructor;']) {
+  for (const text of ['&foo;', '&', '&#xFFFFFFF;', '&constructor;', '&#xD800;', '&#57343;']) {
     const read = () => parseXml(Buffer.from(`<A><B>${text}</B></A>`), { root: 'A' }).text('B');
     expect(read).toThrow();
   }
@@ -88,6 +88,10 @@ test('documents that would keep the parser busy are not given to it', () => {
   ]) {
     expect(() => parseXml(Buffer.from(`<A>${text}</A>`), { root: 'A' })).toThrow();
   }
+});
+
+test('a character in two halves is one', () => {
+  expect(parseXml(Buffer.from('<A><B>&#xD83D;&#xDE00;</B></A>'), { root: 'A' }).text('B')).toBe('😀');
 });
 
 test('errors as documents', () => {

@@ -195,13 +195,16 @@ const NAMED: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', qu
 const REFERENCES = /&(?:#x([0-9a-fA-F]{1,6})|#(\d{1,7})|(\w+));|&/g;
 function unescapeXml(text: string): string {
   if (!text.includes('&')) return text;
-  return text.replace(REFERENCES, (_whole, hexadecimal: string | undefined, decimal: string | undefined, name: string | undefined) => {
+  const undone = text.replace(REFERENCES, (_whole, hexadecimal: string | undefined, decimal: string | undefined, name: string | undefined) => {
     const code = hexadecimal !== undefined ? Number.parseInt(hexadecimal, 16) : decimal !== undefined ? Number(decimal) : undefined;
     if (code !== undefined && code <= 0x10ffff) return String.fromCodePoint(code);
     const character = name === undefined || !Object.hasOwn(NAMED, name) ? undefined : NAMED[name];
     if (character === undefined) throw malformed();
     return character;
   });
+  // Half a character, which no UTF-8 can say.
+  if (!undone.isWellFormed()) throw malformed();
+  return undone;
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
