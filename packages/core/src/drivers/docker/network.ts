@@ -81,6 +81,11 @@ export class DockerNetwork implements NetworkDriver {
     await filter.apply(plane, signal);
   }
 
+  async refusal(): Promise<string | undefined> {
+    const { filter } = await this.#hostOnce();
+    return filter.unavailable;
+  }
+
   async inForce(signal: AbortSignal): Promise<boolean> {
     const { filter } = await this.#hostOnce();
     return filter.inForce(signal);

@@ -76,6 +76,10 @@ export class MemoryNetwork implements NetworkDriver {
     });
   }
 
+  refusal(): Promise<string | undefined> {
+    return this.#world.faults.run('network.refusal', undefined, () => this.#world.refusal);
+  }
+
   inForce(signal: AbortSignal): Promise<boolean> {
     return this.#world.faults.run('network.inForce', signal, () => this.#world.plane !== undefined);
   }

@@ -57,6 +57,8 @@ export class MemoryWorld {
   readonly networks = new Map<string, MemoryNetworkState>();
   /** What was applied last. */
   plane: Plane | undefined;
+  /** Why it shall say that it enforces no rules. */
+  refusal: string | undefined;
   /** The host's, by normalised reference; two references of one image hold the same object. */
   readonly images = new Map<string, ImageObserved>();
   /** By owner. */

@@ -59,6 +59,7 @@ export const elasticIpService = service(elasticIps, (context) => {
     needs: [networkPort],
     prepare: {
       async allocate(call) {
+        await call.client({ network: networks }).network.require({ what: 'Elastic IPs' });
         Object.assign(call.input, { hostNetworks: await driver.reserved() } satisfies Prepared);
       },
     },

@@ -8,6 +8,11 @@ import { internetGateways } from './contract.ts';
 
 export const internetGatewayService = service(internetGateways, () => ({
   needs: [networkPort],
+  prepare: {
+    async create(call) {
+      await call.client({ network: networks }).network.require({ what: 'Gateways' });
+    },
+  },
   handlers: {
     async create(call) {
       const { name, labels, ...spec } = call.input as typeof call.input & { vpcId: string };

@@ -58,6 +58,11 @@ export const natGatewayService = service(natGateways, (context) => {
   };
   return {
     needs: [networkPort],
+    prepare: {
+      async create(call) {
+        await call.client({ network: networks }).network.require({ what: 'Gateways' });
+      },
+    },
     handlers: {
       async create(call) {
         const { name, labels, ...spec } = call.input as typeof call.input & { elasticIpId?: string };

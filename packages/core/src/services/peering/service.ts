@@ -109,6 +109,11 @@ async function conclude(call: PeeringCall, decision: 'active' | 'rejected'): Pro
 export const peeringService = service(peerings, () => ({
   migrations,
   needs: [networkPort],
+  prepare: {
+    async create(call) {
+      await call.client({ network: networks }).network.require({ what: 'Peerings' });
+    },
+  },
   handlers: {
     async create(call) {
       const { name, labels, accept, peerVpc: text, ...spec } = call.input as typeof call.input & { vpcId: string };

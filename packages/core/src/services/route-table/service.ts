@@ -75,6 +75,11 @@ const vpcOf = (call: Pick<Call<typeof routeTables, unknown>, 'systemClient' | 't
 export const routeTableService = service(routeTables, () => {
   return {
     needs: [networkPort],
+    prepare: {
+      async create(call) {
+        await call.client({ network: networks }).network.require({ what: 'Routes' });
+      },
+    },
     handlers: {
       async create(call) {
         const { name, labels, routes, ...spec } = call.input as typeof call.input & { vpcId: string };

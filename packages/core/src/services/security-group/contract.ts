@@ -73,7 +73,7 @@ export const securityGroups = contract(securityGroup, {
   }),
   ruleAdd: action(securityGroup, {
     summary: 'Add a rule to a security group',
-    description: 'It holds for connections from then on. Exactly one of --cidr, --group and --self says with whom.',
+    description: 'It holds at once, and with its removal open connections end. Exactly one of --cidr, --group and --self says with whom.',
     async: true,
     input: {
       direction: directionField.default('ingress').meta({ description: 'ingress: to the instances of the group; egress: from them' }),

@@ -54,6 +54,11 @@ export const securityGroupService = service(securityGroups, () => {
 
   return {
     needs: [networkPort],
+    prepare: {
+      async create(call) {
+        await call.client({ network: networks }).network.require({ what: 'Security groups' });
+      },
+    },
     handlers: {
       async create(call) {
         const { name, labels, rules = [EVERYTHING_OUT], ...spec } = call.input as typeof call.input & { vpcId: string };

@@ -20,6 +20,11 @@ function sameVpc(routeTable: { name: string; spec: Readonly<Record<string, unkno
 
 export const subnetService = service(subnets, () => ({
   needs: [networkPort],
+  prepare: {
+    async create(call) {
+      await call.client({ network: networks }).network.require({ what: 'Subnets' });
+    },
+  },
   handlers: {
     async create(call) {
       const { name, labels, ...spec } = call.input as typeof call.input & { vpcId: string };

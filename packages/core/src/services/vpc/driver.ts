@@ -37,6 +37,8 @@ export interface NetworkDriver extends Driver {
    * What cannot be enforced here: DriverError('failed') with the reason. Networks that the backend does not have yet are no error.
    */
   apply(plane: Plane, signal: AbortSignal): Promise<void>;
+  /** Why this backend enforces no rules here, in a sentence; undefined: it does, or it says itself that it only records. */
+  refusal(): Promise<string | undefined>;
   /** Whether what was applied last is in force still: others may flush the packet filter. */
   inForce(signal: AbortSignal): Promise<boolean>;
   /**

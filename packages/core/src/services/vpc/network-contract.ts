@@ -54,6 +54,14 @@ export const networks = contract(network, {
   }),
   // For the controllers of everything that a plane is made of: what is committed now is in force when this answers.
   settle: query(network, { summary: 'Wait until the rules are in force', internal: true, target: false, output: z.strictObject({}) }),
+  // Before something is made that only rules make real.
+  require: query(network, {
+    summary: 'Refuse where no rules can be enforced',
+    internal: true,
+    target: false,
+    input: { what: z.string() },
+    output: z.strictObject({}),
+  }),
   // Data planes at the gateways say where they listen, so that the rules lead there.
   serve: query(network, {
     summary: 'Lead a service of the gateways to a port',

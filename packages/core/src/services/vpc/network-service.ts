@@ -71,6 +71,11 @@ export const networkService = service(networks, (context): Service<typeof networ
         await applier.settle();
         return {};
       },
+      async require({ input }) {
+        const refusal = await driver.refusal();
+        if (refusal !== undefined) throw new Fault('unsupported', `${input.what} cannot be enforced here: ${refusal}`, { hint: 'cloud system doctor' });
+        return {};
+      },
       async serve({ input }) {
         if (input.port === undefined) delete services[input.service];
         else services[input.service] = input.port;

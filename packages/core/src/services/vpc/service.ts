@@ -91,7 +91,11 @@ export const vpcService = service(vpcs, (context) => {
     needs: [networkPort],
     prepare: {
       async create(call) {
+        if (!call.input.internet) await call.client({ network: networkContract }).network.require({ what: 'A VPC without a way out' });
         Object.assign(call.input, { hostNetworks: networks(await driver.reserved()) } satisfies Prepared);
+      },
+      async update(call) {
+        if (call.input.internet === false) await call.client({ network: networkContract }).network.require({ what: 'A VPC without a way out' });
       },
     },
     handlers: {
