@@ -26,8 +26,14 @@ export async function discardBodies(sql: Db | Tx, bodies: readonly string[], now
   }
 }
 
+interface Blob {
+  blob: string;
+  size: number;
+}
+
 interface Hold {
-  blobs: readonly string[];
+  blobs: readonly Blob[];
+  tenantId: string;
   since: number;
   reading: boolean;
 }
@@ -52,6 +58,8 @@ export class Garbage {
   #again = false;
   /** Something waits for its reader. */
   #waiting = false;
+  /** Bytes that do, by tenant. */
+  #kept: ReadonlyMap<string, number> = new Map();
   #moved: Set<string> | undefined;
 
   constructor(options: { context: Pick<ServiceContext, 'db' | 'submit' | 'clock' | 'log'>; bodies: Bodies; store: ObjectStoreDriver }) {
@@ -63,8 +71,8 @@ export class Garbage {
   }
 
   /** Keeps blobs in the store for a reader who found them, also when they are let go of meanwhile. */
-  hold(blobs: readonly string[]): Held {
-    const hold: Hold = { blobs, since: this.#clock.now(), reading: false };
+  hold(blobs: readonly Blob[], tenantId: string): Held {
+    const hold: Hold = { blobs, tenantId, since: this.#clock.now(), reading: false };
     this.#holds.add(hold);
     return {
       begin: () => {
@@ -76,12 +84,18 @@ export class Garbage {
     };
   }
 
-  #held(): Set<string> {
+  /** Bytes of a tenant that were deleted and are still on the disk, because somebody reads them. */
+  keptOf(tenantId: string): number {
+    return this.#kept.get(tenantId) ?? 0;
+  }
+
+  /** By blob. */
+  #held(): Map<string, { tenantId: string; size: number }> {
     const now = this.#clock.now();
-    const held = new Set<string>();
+    const held = new Map<string, { tenantId: string; size: number }>();
     for (const hold of this.#holds) {
       if (!hold.reading && now - hold.since > UNREAD_MS) this.#holds.delete(hold);
-      else for (const blob of hold.blobs) held.add(blob);
+      else for (const { blob, size } of hold.blobs) held.set(blob, { tenantId: hold.tenantId, size });
     }
     return held;
   }
@@ -120,11 +134,16 @@ export class Garbage {
   /** Removes all that may go now. Rejects when the store does. */
   async #collect(): Promise<void> {
     this.#waiting = false;
+    const kept = new Map<string, number>();
     for (let from = ''; !this.#stop.signal.aborted; ) {
       const found = await all<{ blob: string }>(this.#context.db, 'select blob from object_garbage where blob > ? order by blob limit ?', from, BATCH);
       const held = this.#held();
       const free = found.map(({ blob }) => blob).filter((blob) => !held.has(blob));
       if (free.length < found.length) this.#waiting = true;
+      for (const { blob } of found) {
+        const of = held.get(blob);
+        if (of !== undefined) kept.set(of.tenantId, (kept.get(of.tenantId) ?? 0) + of.size);
+      }
       if (free.length > 0) {
         await this.#bodies.discard(free);
         await this.#context.submit({ tenantId: '', principal: 'system' }, async ({ tx }) => {
@@ -132,9 +151,10 @@ export class Garbage {
         });
       }
       const last = found.at(-1);
-      if (found.length < BATCH || last === undefined) return;
+      if (found.length < BATCH || last === undefined) break;
       from = last.blob;
     }
+    this.#kept = kept;
   }
 
   /** Resolves when nothing is being removed. */

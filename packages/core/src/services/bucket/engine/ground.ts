@@ -64,7 +64,10 @@ export class Ground {
     this.garbage = options.garbage;
     this.kms = options.kms;
     this.leastPart = options.leastPart;
-    this.#underway = new Underway(options.context.clock, (tenantId) => this.read((db) => bytesLimitOf(db, tenantId)));
+    this.#underway = new Underway(options.context.clock, {
+      limitOf: (tenantId) => this.read((db) => bytesLimitOf(db, tenantId)),
+      goneOf: (tenantId) => this.garbage.keptOf(tenantId),
+    });
   }
 
   now(): number {

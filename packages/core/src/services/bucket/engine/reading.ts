@@ -186,7 +186,10 @@ export async function bytesOf(
     if (bytes !== undefined) return new Whole(bytes);
   }
   const pieces = await ground.read(() => piecesOf(ground, layouts, bucket, row, range));
-  const held = ground.garbage.hold(pieces.map(({ body }) => body.blob));
+  const held = ground.garbage.hold(
+    pieces.map(({ body }) => body),
+    bucket.tenantId,
+  );
   return (async function* () {
     held.begin();
     try {

@@ -34,6 +34,23 @@ test('a tenant never has more on its way than it may keep', async () => {
   expect((await read((await desk.engine.get(bucket, 'known', { signal })).body)).length).toBe(600);
 });
 
+test('what was deleted while it is read counts until it has been read', async () => {
+  await using desk = await engineBench();
+  await desk.bench.cloud.quota.set({ name: 'objectBytes', limit: 300_000 });
+  const bucket = await desk.bucket('photos');
+  const put = (): Promise<unknown> => desk.put(bucket, 'k', Buffer.alloc(200_000), { expected: { size: 200_000 } });
+  await put();
+  const { body } = await desk.engine.get(bucket, 'k', { signal });
+  const reader = body[Symbol.asyncIterator]();
+  await reader.next();
+  await desk.engine.delete(bucket, 'k', { actor });
+  expect(await desk.blobs()).toHaveLength(1);
+  expect(await problemOf(put())).toBe('quota_exceeded');
+  await reader.return?.();
+  expect(await desk.blobs()).toEqual([]);
+  await put();
+});
+
 test('a limit that is set counts a second later', async () => {
   const clock = new SetClock(Date.now());
   await using desk = await engineBench({ clock });

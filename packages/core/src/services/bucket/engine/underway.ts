@@ -1,5 +1,5 @@
-// Bytes that come and are not an object yet. Quotas count what is kept, so what is on its way has a bound of its own: of each tenant never more than it may
-// keep. Otherwise uploads that never end would fill the disk for everybody.
+// Bytes that come and are no object yet, or went and are still being read. Quotas count neither, so both together have a bound of their own: of each tenant never
+// more than it may keep. Otherwise uploads and reads that never end would fill the disk for everybody.
 import type { Clock } from '../../../kernel/clock.ts';
 import { ObjectError } from './types.ts';
 
@@ -15,12 +15,14 @@ interface Tenant {
 export class Underway {
   readonly #clock: Clock;
   readonly #limitOf: (tenantId: string) => Promise<number | undefined>;
+  readonly #goneOf: (tenantId: string) => number;
   readonly #tenants = new Map<string, Tenant>();
 
-  /** `limitOf`: what a tenant may keep. */
-  constructor(clock: Clock, limitOf: (tenantId: string) => Promise<number | undefined>) {
+  /** `limitOf`: what a tenant may keep; `goneOf`: what it deleted and is still being read. */
+  constructor(clock: Clock, of: { limitOf: (tenantId: string) => Promise<number | undefined>; goneOf: (tenantId: string) => number }) {
     this.#clock = clock;
-    this.#limitOf = limitOf;
+    this.#limitOf = of.limitOf;
+    this.#goneOf = of.goneOf;
   }
 
   /** Has bytes written that are counted until they are. `size`: of all of them, where it is known; else they count as they come. `quota_exceeded`. */
@@ -29,9 +31,9 @@ export class Underway {
     let held = 0;
     const take = (bytes: number): void => {
       const { limit } = tenant;
-      if (limit !== undefined && tenant.bytes + bytes > limit) {
-        const message = `${tenant.bytes} bytes are being written already, and at most ${limit} are kept`;
-        throw new ObjectError('quota_exceeded', message, { quota: 'objectBytes', limit, used: tenant.bytes });
+      if (limit !== undefined) {
+        const used = tenant.bytes + this.#goneOf(tenantId);
+        if (used + bytes > limit) throw exceeded(used, limit);
       }
       tenant.bytes += bytes;
       held += bytes;
@@ -57,6 +59,11 @@ export class Underway {
     } else Object.assign(tenant, { limit, readAt: now });
     return tenant;
   }
+}
+
+function exceeded(used: number, limit: number): ObjectError {
+  const message = `${used} bytes are being written already, or were deleted and are still being read, and at most ${limit} are kept`;
+  return new ObjectError('quota_exceeded', message, { quota: 'objectBytes', limit, used });
 }
 
 async function* counted(source: AsyncIterable<Buffer>, take: (bytes: number) => void): AsyncGenerator<Buffer> {

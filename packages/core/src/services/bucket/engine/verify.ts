@@ -54,7 +54,10 @@ async function verifyVersion(ground: Ground, bucket: Bucket, row: VersionRow, fi
     );
     for (const part of parts) blobs.push({ body: bodyOf(part.body), etag: part.etag, part: part.number, bytes: part.size });
   }
-  const held = ground.garbage.hold(blobs.map(({ body }) => body.blob));
+  const held = ground.garbage.hold(
+    blobs.map(({ body }) => body),
+    bucket.tenantId,
+  );
   held.begin();
   try {
     for (const { body, etag, part, bytes } of blobs) {
