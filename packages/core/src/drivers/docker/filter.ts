@@ -2,16 +2,17 @@
 // route for each elastic IP. Nobody else's rules are touched, and ours can be told by their name.
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { DriverError } from '../../kernel/errors.ts';
 import type { Log } from '../../kernel/log.ts';
 import type { Plane } from '../../services/vpc/driver.ts';
-import { isRoot } from './host.ts';
+import { administersNetworks } from './host.ts';
 import { type BoundPort, bindingOf, MARK, rulesetOf } from './ruleset.ts';
 import { run } from './tools.ts';
 
 /** Of the chain that Docker leaves to its users: what our own rules have decided about is not for Docker's isolation to decide again. */
 const LET_BY = ['DOCKER-USER', '--match', 'mark', '--mark', `${MARK}/${MARK}`, '--match', 'comment', '--comment', 'thecloud', '--jump', 'ACCEPT'];
+const BRIDGES_ARE_SEEN = '/proc/sys/net/bridge/bridge-nf-call-iptables';
 /** Who made a route, in `ip route`: a number that no routing daemon has (rtnetlink.h). */
 const ROUTE_PROTOCOL = '193';
 
@@ -53,7 +54,7 @@ export class PacketFilter {
   /** Tries once whether this process may change the host's packet filter. */
   static async probe(local: boolean, names: FilterNames, log: Log): Promise<PacketFilter> {
     if (!local) return new PacketFilter(names, log, 'the engine runs on another machine');
-    if (!isRoot()) return new PacketFilter(names, log, 'only root may change the packet filter');
+    if (!(await administersNetworks())) return new PacketFilter(names, log, 'only root, or who has CAP_NET_ADMIN, may change the packet filter');
     try {
       const plane: Plane = { networks: [], endpoints: [], groups: [], peerings: [], publicAddresses: [], services: {} };
       await run('nft', ['--check', '--file', '-'], { input: rulesetOf(plane, { table: 'thecloud_probe', bridgeOf: names.bridgeOf }) });
@@ -215,12 +216,14 @@ export const tableOf = (installation: string): string => `thecloud_${createHash(
 
 /** Has the packets that stay within a bridge come by the packet filter. Needs no more than the bridge to be there. */
 export async function seeBridge(bridge: string): Promise<void> {
-  await writeFile(`/sys/class/net/${bridge}/bridge/nf_call_iptables`, '1');
+  // Docker Engine turns it on for all bridges where it needs it itself.
+  if ((await readFile(BRIDGES_ARE_SEEN, 'utf8')).trim() === '1') return;
+  await run('ip', ['link', 'set', 'dev', bridge, 'type', 'bridge', 'nf_call_iptables', '1']);
 }
 
 /** Why packets within one VPC could not be seen; undefined when they can. */
 async function bridgesCanBeSeen(): Promise<string | undefined> {
-  const there = () => existsSync('/proc/sys/net/bridge/bridge-nf-call-iptables');
+  const there = () => existsSync(BRIDGES_ARE_SEEN);
   if (!there()) await run('modprobe', ['br_netfilter'], { accept: [1] });
   return there() ? undefined : 'packets within a bridge pass by the packet filter (the kernel has no br_netfilter)';
 }

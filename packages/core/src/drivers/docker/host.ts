@@ -51,3 +51,16 @@ export async function hostRanges(): Promise<HostRange[]> {
 }
 
 export const isRoot = (): boolean => process.getuid?.() === 0;
+
+/** Its number, in <linux/capability.h>. */
+const CAP_NET_ADMIN = 12n;
+
+/** Whether programs that this process starts may change the packet filter: those of root, and of who was given the capability as an ambient one. */
+export async function administersNetworks(): Promise<boolean> {
+  if (isRoot()) return true;
+  const [, ambient] = /^CapAmb:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'utf8')) ?? [];
+  return ambient !== undefined && (BigInt(`0x${ambient}`) & (1n << CAP_NET_ADMIN)) !== 0n;
+}
+
+/** The command that starts a daemon with that capability alone, for those who do not want one of root. */
+export const CAPABLE_START = 'sudo setpriv --reuid $(id -u) --regid $(id -g) --init-groups --inh-caps +net_admin --ambient-caps +net_admin cloud daemon start';

@@ -7,7 +7,7 @@ import type { NetworkDriver, NetworkSpec, Plane, ProbePacket } from '../../servi
 import { contains, overlap, parseCidr } from './cidr.ts';
 import { type DockerClient, LABEL_ID, LABEL_INSTALLATION, messageOf, statusOf, translate, unlessAbsent } from './client.ts';
 import { PacketFilter, seeBridge } from './filter.ts';
-import { engineIsLocal, hostRanges, isRoot } from './host.ts';
+import { CAPABLE_START, engineIsLocal, hostRanges, isRoot } from './host.ts';
 import { interfaceOf } from './interface.ts';
 import { Locks } from './locks.ts';
 import { sendProbe } from './probe.ts';
@@ -307,7 +307,7 @@ const filterCheck = (filter: PacketFilter): Check =>
         name: 'packet filter',
         ok: false,
         detail: `Our rules between VPCs are off: ${filter.unavailable}`,
-        remedy: isRoot() ? 'sudo apt-get install nftables' : 'sudo cloud daemon start',
+        remedy: isRoot() ? 'sudo apt-get install nftables' : CAPABLE_START,
       };
 
 /** Looks for traces of Docker's rules under any of the names that its versions gave them. For the report only; nothing depends on it. */

@@ -41,7 +41,7 @@ export const networks = contract(network, {
       to: z
         .string()
         .min(1)
-        .meta({ description: 'Instance or IPv4 address that receives', cli: { positional: true }, example: 'db' }),
+        .meta({ description: 'Instance or IPv4 address that receives', cli: { positional: true }, example: '10.20.1.7' }),
       port: z.int().min(1).max(65_535).optional().meta({ description: 'Destination port, of tcp and udp', example: 5432 }),
       protocol: z.enum(PROTOCOLS).exclude(['all']).default('tcp').meta({ description: 'tcp, udp or icmp' }),
       live: z.boolean().default(false).meta({ description: 'Send one from inside the instance, too, and compare' }),

@@ -48,7 +48,8 @@ export const networkService = service(networks, (context): Service<typeof networ
             details: [{ path: 'port', message: 'give the port that it is sent to' }],
             hint: `cloud network trace ${from} ${to} --port 80`,
           });
-        const { instance } = call.client({ instance: instances });
+        // Whoever may trace may name what there is.
+        const { instance } = call.systemClient(call.tenantId, { instance: instances });
         const sender = await instance.get(from);
         const target = parseAddress(to) === undefined ? (await instance.get(to)).address : to;
         if (sender.address === undefined || target === undefined)
