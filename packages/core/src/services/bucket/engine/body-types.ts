@@ -1,5 +1,5 @@
 // The path of the bytes: hashed, sealed in segments and handed to the object store on the way in; opened and authenticated on the way out.
-import type { ByteRange, ChecksumAlgorithm, CustomerKey, Expected } from './types.ts';
+import type { ChecksumAlgorithm, CustomerKey, Expected } from './types.ts';
 
 /** One run of bytes in the object store, as metadata keep it (JSON in the column `body`). */
 export interface StoredBody {

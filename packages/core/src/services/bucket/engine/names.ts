@@ -1,5 +1,5 @@
 // Names of the engine: version and upload ids, what binds a blob to the row that names it, and the order of keys, which is that of their UTF-8 bytes.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { randomPortion } from './random.ts';
 import { ObjectError } from './types.ts';
 
@@ -33,7 +33,7 @@ export function checkKey(key: string): void {
   }
 }
 
-const placeOf = (bucketId: string, key: string): string => `${bucketId}/${createHash('sha256').update(key).digest('base64url').slice(0, 22)}`;
+const placeOf = (bucketId: string, key: string): string => `${bucketId}/${hash('sha256', key, 'base64url').slice(0, 22)}`;
 
 /** What the key of a blob is bound to: bucket and key (as a digest), then the version, or the upload and the part. */
 export const boundTo = (bucketId: string, key: string, ...rest: (string | number)[]): string => [placeOf(bucketId, key), ...rest].join('/');

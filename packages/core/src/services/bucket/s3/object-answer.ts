@@ -34,8 +34,7 @@ export const writtenHeaders = (bucket: Bucket, result: PutResult & { info: Objec
 
 export const storageClassOf = ({ attributes }: Pick<ObjectInfo, 'attributes'>): string => attributes.storageClass ?? 'STANDARD';
 
-function metadataHeaders({ attributes: { metadata } }: ObjectInfo): HeaderValues {
-  const headers: HeaderValues = {};
+function addMetadata(headers: HeaderValues, { attributes: { metadata } }: ObjectInfo): void {
   let missing = 0;
   for (const [name, text] of Object.entries(metadata)) {
     if (fitsHeader(text) && /^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) headers[`x-amz-meta-${name}`] = encodeWords(text);
@@ -43,7 +42,6 @@ function metadataHeaders({ attributes: { metadata } }: ObjectInfo): HeaderValues
   }
   // What came another way than in headers need not fit into one.
   if (missing > 0) headers['x-amz-missing-meta'] = String(missing);
-  return headers;
 }
 
 /** All that is known of a version, besides its lock and the range that is sent. */
@@ -53,13 +51,13 @@ export function objectHeaders(bucket: Bucket, info: ObjectInfo): HeaderValues {
     'last-modified': httpDate(info.modifiedAt),
     etag: quoted(info.etag),
     'accept-ranges': 'bytes',
-    ...metadataHeaders(info),
-    'x-amz-version-id': versionOf(bucket, info),
-    'x-amz-storage-class': attributes.storageClass,
-    'x-amz-website-redirect-location': attributes.websiteRedirect,
-    'x-amz-expiration': expirationHeader(bucket, info),
-    ...encryptionHeaders(info),
   };
+  addMetadata(headers, info);
+  headers['x-amz-version-id'] = versionOf(bucket, info);
+  headers['x-amz-storage-class'] = attributes.storageClass;
+  headers['x-amz-website-redirect-location'] = attributes.websiteRedirect;
+  headers['x-amz-expiration'] = expirationHeader(bucket, info);
+  Object.assign(headers, encryptionHeaders(info));
   for (const [name, text] of Object.entries(attributes.headers)) if (fitsHeader(text)) headers[name] = text;
   const tags = attributes.tags === undefined ? 0 : Object.keys(attributes.tags).length;
   if (tags > 0) headers['x-amz-tagging-count'] = String(tags);

@@ -17,6 +17,7 @@ const OVERRIDES = ['content-type', 'content-language', 'expires', 'cache-control
 
 function overridesOf({ query, caller }: S3Request): Record<string, string | undefined> {
   const headers: Record<string, string | undefined> = {};
+  if (query.size === 0) return headers;
   for (const name of OVERRIDES) {
     const value = query.get(`response-${name}`);
     if (value === undefined) continue;
@@ -41,17 +42,15 @@ function optionsOf(request: S3Request, headers: Headers, { version }: Target): O
 }
 
 /** What only those are told who could ask for it by itself. */
-async function guardedHeaders(request: S3Request, context: S3Context, target: Target, info: ObjectInfo): Promise<Record<string, string | undefined>> {
+async function guard(headers: Record<string, string | undefined>, request: S3Request, context: S3Context, target: Target, info: ObjectInfo): Promise<void> {
   const { lock, tags } = info.attributes;
   const may = (action: string): Promise<boolean> => allows(request, context, demandOf(context, action, target));
-  const headers: Record<string, string | undefined> = {};
   if (tags !== undefined && Object.keys(tags).length > 0 && !(await may('s3:GetObjectTagging'))) headers['x-amz-tagging-count'] = undefined;
   if (lock?.mode !== undefined && (await may('s3:GetObjectRetention'))) {
     headers['x-amz-object-lock-mode'] = lock.mode;
     headers['x-amz-object-lock-retain-until-date'] = lock.until === undefined ? undefined : new Date(lock.until).toISOString();
   }
   if (lock?.legalHold !== undefined && (await may('s3:GetObjectLegalHold'))) headers['x-amz-object-lock-legal-hold'] = lock.legalHold ? 'ON' : 'OFF';
-  return headers;
 }
 
 /** Of bytes that are sent whole, or of one part: a range has none that a client could check. */
@@ -72,18 +71,14 @@ async function replyOf(
 ): Promise<S3Reply> {
   const { info, range, partial } = opened;
   const sent = partial && range !== undefined;
-  return {
-    status: sent ? 206 : 200,
-    headers: {
-      ...objectHeaders(target.bucket, info),
-      ...(await guardedHeaders(request, context, target, info)),
-      ...digests(headers, asked, opened),
-      'x-amz-mp-parts-count': asked.part === undefined || info.parts === undefined ? undefined : String(info.parts),
-      'content-length': String(range === undefined ? 0 : range.end - range.start + 1),
-      'content-range': sent ? `bytes ${range.start}-${range.end}/${info.size}` : undefined,
-      ...overridesOf(request),
-    },
-  };
+  const said = objectHeaders(target.bucket, info);
+  if (info.attributes.lock !== undefined || info.attributes.tags !== undefined) await guard(said, request, context, target, info);
+  Object.assign(said, digests(headers, asked, opened));
+  if (asked.part !== undefined && info.parts !== undefined) said['x-amz-mp-parts-count'] = String(info.parts);
+  said['content-length'] = String(range === undefined ? 0 : range.end - range.start + 1);
+  if (sent) said['content-range'] = `bytes ${range.start}-${range.end}/${info.size}`;
+  Object.assign(said, overridesOf(request));
+  return { status: sent ? 206 : 200, headers: said };
 }
 
 /** Clients look at this header to tell a deleted object from one that never was. */

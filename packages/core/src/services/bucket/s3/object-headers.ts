@@ -160,8 +160,11 @@ function date(headers: Headers, name: string): number | undefined {
   return value === undefined ? undefined : parseHttpDate(value);
 }
 
+const READ_CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'] as const;
+
 /** Of reads. */
 export function conditionsOf(headers: Headers): Conditions | undefined {
+  if (!READ_CONDITIONS.some((name) => headers[name] !== undefined)) return undefined;
   return some({
     ifMatch: etagsOf(header(headers, 'if-match')),
     ifNoneMatch: etagsOf(header(headers, 'if-none-match')),

@@ -69,10 +69,19 @@ export async function send(exchange: Exchange, reply: S3Reply): Promise<void> {
 }
 
 function sendWhole(exchange: Exchange, reply: S3Reply, bytes: Buffer): Promise<void> {
-  const headers = headersOf(exchange, reply);
+  const { headers = {}, status } = reply;
   if (headers['content-length'] !== String(bytes.length)) throw new Error('the body is not as long as its Content-Length');
-  lingering(exchange, headers);
-  writeHead(exchange.response, reply.status, headers);
+  // Name, value, name, value: node:http takes them as they are.
+  const list: string[] = [];
+  for (const name in exchange.headers) list.push(name, exchange.headers[name] as string);
+  for (const name in headers) {
+    const value = headers[name];
+    if (value !== undefined) list.push(name, wireText(value));
+  }
+  const more: Record<string, string> = {};
+  lingering(exchange, more);
+  if (more['connection'] !== undefined) list.push('connection', more['connection']);
+  writeHead(exchange.response, status, list);
   return ended(exchange, bytes);
 }
 
@@ -132,7 +141,7 @@ function headersOf(exchange: Exchange, reply: S3Reply): Record<string, string> {
   return headers;
 }
 
-function writeHead(response: ServerResponse, status: number, headers: Record<string, string>): void {
+function writeHead(response: ServerResponse, status: number, headers: Record<string, string> | string[]): void {
   try {
     response.writeHead(status, headers);
   } catch (error) {
