@@ -7,11 +7,13 @@
 //  - A checkpoint never runs by itself (`wal_autocheckpoint = 0`). Ours finds the log synced, copies it into the database (PASSIVE), syncs the database, and only
 //    then empties the log (TRUNCATE, which has nothing left to copy) and syncs that. Power lost before the database is synced: the log is still there, whole, and
 //    is replayed. Lost afterwards: the database is whole without it.
-//  - The log is emptied, never begun anew over old frames: then an old header with new frames behind it, which is what SQLite syncs the header against, cannot be.
-//    Where emptying fails after the copying succeeded, nothing is written any more.
+//  - The log is emptied before new frames come: then an old header with new frames behind it, which is what SQLite syncs the header against, cannot be. Under
+//    load it is emptied by zeros over its header (RESTART instead of TRUNCATE): recovery takes no log without one, and old frames behind new ones do not fit the
+//    new header. The file keeps its length, because syncing one that grows takes more than twice as long. Where emptying fails after the copying succeeded,
+//    nothing is written any more.
 //  - `locking_mode = EXCLUSIVE` keeps every other program from writing, and from reading a log that has to be emptied.
 //  - Opening runs with `synchronous = FULL`: recovery, and the making of a new database.
-import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
+import { closeSync, fdatasync, fstatSync, openSync, writeSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
@@ -28,6 +30,9 @@ const TRANSACTION_BYTES = 1024 * 1024;
 /** So long a log is copied into the database. */
 const LOG_BYTES = 4 * 1024 * 1024;
 const PAGE_BYTES = 4096;
+/** A page in the log, with the header of its frame. */
+const FRAME_BYTES = PAGE_BYTES + 24;
+const NO_HEADER = Buffer.alloc(32);
 /** Free pages of the database are used by what comes next, so they are given back to the disk only when nothing comes, or when they are many. */
 const IDLE_MILLISECONDS = 1000;
 const FEW_FREE_PAGES = 64;
@@ -97,6 +102,7 @@ export class SmallBlobs {
         begin: database.prepare('begin immediate'),
         commit: database.prepare('commit'),
         rollback: database.prepare('rollback'),
+        frames: database.prepare<[], { log: number }>('pragma wal_checkpoint(NOOP)'),
       };
       this.#logFile = openSync(`${file}-wal`, 'r+');
       this.#databaseFile = openSync(file, 'r+');
@@ -147,7 +153,7 @@ export class SmallBlobs {
     clearTimeout(this.#idle);
     await this.#running;
     try {
-      if (this.#broken === undefined) await this.#checkpoint();
+      if (this.#broken === undefined) await this.#checkpoint('TRUNCATE');
     } catch (error) {
       this.#options.log.warn({ err: error }, 'the log of small blobs could not be copied into their database; the next start does it');
     } finally {
@@ -192,7 +198,7 @@ export class SmallBlobs {
         if (this.#freePages() > Math.max(MANY_FREE_PAGES, this.#pages() / 4)) this.#trim();
         else this.#removals = 0;
       }
-      if (fstatSync(this.#logFile).size > LOG_BYTES) await this.#checkpoint();
+      if (this.#logBytes() > LOG_BYTES) await this.#checkpoint('RESTART');
     }
   }
 
@@ -254,7 +260,7 @@ export class SmallBlobs {
           await turn();
         }
         this.#removedSince &&= this.#queue.length > 0;
-        if (this.#queue.length === 0) await this.#checkpoint();
+        if (this.#queue.length === 0) await this.#checkpoint('TRUNCATE');
       } catch (error) {
         this.#options.log.warn({ err: error }, 'the database of small blobs could not be tidied');
       } finally {
@@ -275,8 +281,13 @@ export class SmallBlobs {
     return this.#database.pragma('page_count', { simple: true }) as number;
   }
 
+  /** What is in the log; its file may be longer. */
+  #logBytes(): number {
+    return Math.max(0, this.#statements.frames.get()?.log ?? 0) * FRAME_BYTES;
+  }
+
   /** Only from the loop that writes. See above for the order. */
-  async #checkpoint(): Promise<void> {
+  async #checkpoint(how: 'RESTART' | 'TRUNCATE'): Promise<void> {
     if (fstatSync(this.#logFile).size === 0) return;
     let copied = false;
     try {
@@ -284,8 +295,9 @@ export class SmallBlobs {
       this.#database.pragma('wal_checkpoint(PASSIVE)');
       copied = true;
       await this.#sync(this.#databaseFile);
-      const [answer] = this.#database.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
+      const [answer] = this.#database.pragma(`wal_checkpoint(${how})`) as [{ busy: number }];
       if (answer.busy !== 0) throw new Error('another program holds the log of the database of small blobs');
+      if (how === 'RESTART') writeSync(this.#logFile, NO_HEADER, 0, NO_HEADER.length, 0);
       await this.#sync(this.#logFile);
     } catch (error) {
       // A log that cannot be copied because there is no room just grows on.
