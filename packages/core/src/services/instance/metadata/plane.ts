@@ -15,8 +15,11 @@ export function metadataPlane(context: ServiceContext): { start(): Promise<void>
     clock,
     log,
     async gateways() {
-      if (!(await driver.gatewaysHere())) return [];
+      // Without rules an instance could pretend to be its neighbour, and read what is the neighbour's.
+      if (!(await driver.gatewaysHere()) || (await driver.refusal()) !== undefined) return [];
       const rows = await context.db.selectFrom('r_vpc').select(['id', 'tenant', 'status']).where('deleted_at', 'is', null).orderBy('id').execute();
+      const [first] = rows;
+      if (first !== undefined) await context.client(first.tenant, { network: networks }).network.settle({});
       return rows.flatMap(({ id, tenant, status }) => {
         const { gateway } = JSON.parse(status) as { gateway?: string };
         return gateway === undefined ? [] : [{ vpcId: id, tenantId: tenant, address: gateway }];
