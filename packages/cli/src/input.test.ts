@@ -20,9 +20,16 @@ const flags: Flag[] = [
   { field: 'document', name: 'document', type: 'json', file: true },
   { field: 'since', name: 'since', type: 'string', time: 'ago' },
   { field: 'expiresAt', name: 'expires-at', type: 'string', time: 'from now' },
+  { name: 'parallel', type: 'integer', minimum: 1, maximum: 64 },
 ];
 const command: Command = { id: 'audit list', group: 'audit', summary: '', positionals: [], flags, examples: [], common: [] };
 const read = async (...argv: string[]): Promise<Record<string, unknown>> => (await inputOf(parse(command, argv) as Words)).input;
+
+it('a number that only the command itself reads is a number between its bounds', async () => {
+  expect(await read('--parallel', '64')).toEqual({});
+  for (const wrong of ['0', '65', 'many', '1.5', ''])
+    await expect(read(`--parallel=${wrong}`), wrong).rejects.toMatchObject({ code: 'invalid_input', details: [{ path: 'parallel' }] });
+});
 
 describe('a secret', () => {
   it.each([['hunter2'], ['@@hunter2'], ['']])('%j on the command line is refused', async (value) => {

@@ -50,8 +50,10 @@ export async function inputOf(words: Words): Promise<Input> {
 
   for (const one of command.flags) {
     const values = words.flags.get(one.name);
-    if (values === undefined || one.field === undefined) continue;
-    input[one.field] = valueOf(one, values, problems);
+    if (values === undefined) continue;
+    if (one.field !== undefined) input[one.field] = valueOf(one, values, problems);
+    // Of the command itself: it reads them as they are, which a number has to be.
+    else if (one.type === 'integer' || one.type === 'number') valueOf(one, values, problems);
   }
   for (const name of words.flags.get('unset')?.flatMap((value) => value.split(',')) ?? []) {
     const nullable = command.flags.filter((one) => one.nullable);

@@ -5,7 +5,7 @@ import { EXIT, Exit, out, usage } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { every, type Listed } from '../objects/calls.ts';
 import { baseOf, folderFrom, nameFrom, type ObjectName, oneFrom, textOf } from '../objects/name.ts';
-import { together } from '../objects/parts.ts';
+import { severalSizes, together } from '../objects/parts.ts';
 import { amount, Meter, onlyForOne, Tally, type Work, wantedOf, workOf } from '../objects/work.ts';
 import { bytes } from '../print/cells.ts';
 import { printable } from '../print/printable.ts';
@@ -96,7 +96,7 @@ async function copyMany(work: Work, from: ObjectName, to: ObjectName, action: 'c
   const meter = new Meter(`${action === 'copy' ? 'Copying' : 'Moving'} ${textOf(from)} to ${textOf(to)}`, work.quiet, 0);
   const tally = new Tally(work, PAST[action]);
   try {
-    await together(wantedIn(work, from), work.parallel, async ({ key, size }) => {
+    await severalSizes(wantedIn(work, from), work, async ({ key, size }) => {
       const [source, target] = [
         { ...from, key },
         { ...to, key: `${to.key}${key.slice(from.key.length)}` },
@@ -130,7 +130,7 @@ async function deleteMany(work: Work, folder: ObjectName): Promise<number> {
   const meter = new Meter(`Deleting ${textOf(folder)}`, work.quiet, 0);
   const tally = new Tally(work, 'deleted');
   try {
-    await together(wantedIn(work, folder), work.parallel, async ({ key, size }) => {
+    await together(wantedIn(work, folder), work.smallParallel, async ({ key, size }) => {
       const name = { ...folder, key };
       meter.expect(size);
       try {

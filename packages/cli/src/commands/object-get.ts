@@ -8,7 +8,7 @@ import { expandHome, inputOf } from '../input.ts';
 import { every, type ObjectView } from '../objects/calls.ts';
 import { downloadFile, downloadStream } from '../objects/download.ts';
 import { baseOf, folderFrom, type ObjectName, oneFrom, textOf, unfit } from '../objects/name.ts';
-import { together } from '../objects/parts.ts';
+import { severalSizes } from '../objects/parts.ts';
 import { Directories } from '../objects/walk.ts';
 import { amount, inWords, Meter, onlyForOne, Tally, type Work, wantedOf, workOf } from '../objects/work.ts';
 import { bytes } from '../print/cells.ts';
@@ -122,7 +122,7 @@ async function getMany(work: Work, from: ObjectName, directory: string): Promise
   const directories = new Directories(directory, isSet(words, 'follow-symlinks'));
   const wanted = wantedOf(words);
   try {
-    await together(every(objects, from), work.parallel, async ({ key, size }) => {
+    await severalSizes(every(objects, from), work, async ({ key, size }) => {
       const below = key.slice(from.key.length);
       // The mark of the folder itself, which other clients leave behind.
       if (below === '' && size === 0) return;

@@ -5,7 +5,7 @@ import { EXIT, out, usage } from '../base.ts';
 import { expandHome, inputOf } from '../input.ts';
 import type { About, ObjectView } from '../objects/calls.ts';
 import { baseOf, folderFrom, nameFrom, type ObjectName, oneFrom, textOf, typeOf } from '../objects/name.ts';
-import { together } from '../objects/parts.ts';
+import { severalSizes } from '../objects/parts.ts';
 import { type Sending, uploadFile, uploadStream } from '../objects/upload.ts';
 import { walk } from '../objects/walk.ts';
 import { amount, inWords, Meter, onlyForOne, Tally, type Work, wantedOf, workOf } from '../objects/work.ts';
@@ -95,7 +95,7 @@ async function putMany(work: Work, to: ObjectName, directory: string, about: Abo
     skipped: (path, why) => tally.skipped(path, why),
   });
   try {
-    await together(files, work.parallel, async ({ key, path, size }) => {
+    await severalSizes(files, work, async ({ key, path, size }) => {
       const name = { ...to, key: `${to.key}${key}` };
       meter.expect(size);
       try {

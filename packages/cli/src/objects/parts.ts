@@ -11,8 +11,11 @@ const MOST_PART = 5 * 2 ** 30;
 const DEFAULT_PART = 16 * MIB;
 /** What is not larger than so many parts goes as one: starting and completing an upload would cost more than it gains. */
 const WORTH = 4;
-/** Of one file or object, and of several together. */
+/** Of one file or object, and of large ones together. */
 export const AT_ONCE = 4;
+/** Of small ones. Most of their time is the disk of the daemon, which takes what comes together in one go. */
+export const SMALL_AT_ONCE = 32;
+export const SMALL = MIB;
 
 export interface Range {
   /** From 1. */
@@ -95,6 +98,33 @@ export async function hasBytesOf(file: FileHandle, size: number, etag: string, w
 function cuts(size: number, count: number, wanted: number | undefined): number[] {
   const common = [5, 8, 16, 32, 64, 100, 128, 256, 512, 1024].map((one) => one * MIB);
   return [...new Set([partSizeFor(size, wanted), ...common])].filter((part) => Math.max(1, Math.ceil(size / part)) === count).slice(0, 2);
+}
+
+/** Runs many small ones at once, and of them only a few that are large. */
+export async function severalSizes<T extends { size: number }>(
+  items: Iterable<T> | AsyncIterable<T>,
+  atOnce: { parallel: number; smallParallel: number },
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  let free = atOnce.parallel;
+  let failed = false;
+  const waiting: (() => void)[] = [];
+  await together(items, Math.max(atOnce.parallel, atOnce.smallParallel), async (item) => {
+    const large = item.size > SMALL;
+    // Whoever ends gives its place on, without freeing it in between.
+    if (large && free === 0) await new Promise<void>((place) => waiting.push(place));
+    else if (large) free--;
+    try {
+      if (!failed) await work(item);
+    } catch (error) {
+      failed = true;
+      throw error;
+    } finally {
+      const next = large ? waiting.shift() : undefined;
+      if (next !== undefined) next();
+      else if (large) free++;
+    }
+  });
 }
 
 /** Runs so many at once. The first that fails keeps the rest from being begun; what is under way ends first. */

@@ -39,6 +39,7 @@ async function run(fake: Fake, from: Side, to: Side, ...flags: string[]): Promis
     objects: fake,
     signal: new AbortController().signal,
     parallel: 3,
+    smallParallel: 3,
     partSize: undefined,
     quiet: false,
   };

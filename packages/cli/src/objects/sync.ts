@@ -11,7 +11,7 @@ import { isSet } from '../words.ts';
 import { every, type Listed } from './calls.ts';
 import { downloadFile, sameBytes } from './download.ts';
 import { baseOf, type ObjectName, textOf, typeOf, unfit } from './name.ts';
-import { MD5, together } from './parts.ts';
+import { MD5, SMALL, severalSizes, together } from './parts.ts';
 import { mtimeFrom, sameTime, uploadFile } from './upload.ts';
 import { Directories, type Found, type Wanted, walk } from './walk.ts';
 import { amount, Meter, Tally, type Work, wantedOf } from './work.ts';
@@ -19,9 +19,6 @@ import { amount, Meter, Tally, type Work, wantedOf } from './work.ts';
 export type Side = { directory: string } | { folder: ObjectName };
 
 export const sideText = (side: Side): string => ('directory' in side ? side.directory : textOf(side.folder));
-
-/** Of which it is quicker to read all bytes than to ask for the metadata, and safer. */
-const SMALL = 2 ** 20;
 
 /** How one of the three ways goes: what there is, what differs, what is done about it. */
 interface Way {
@@ -52,7 +49,7 @@ export async function sync(work: Work, from: Side, to: Side): Promise<number> {
   let gone: string[] = [];
   try {
     const there = await way.there();
-    await together(way.sources(), work.parallel, async (item) => {
+    await severalSizes(way.sources(), work, async (item) => {
       const before = there.get(item.key);
       there.delete(item.key);
       try {
@@ -86,7 +83,7 @@ export async function sync(work: Work, from: Side, to: Side): Promise<number> {
       await confirm(
         `Delete ${amount(keys.length, 'directory' in to ? 'file' : 'object')} in ${printable(sideText(to))} that ${keys.length === 1 ? 'is' : 'are'} not in ${printable(sideText(from))}?`,
       );
-    await together(keys, work.parallel, async (key) => {
+    await together(keys, work.smallParallel, async (key) => {
       try {
         await way.remove(key);
         tally.done('deleted', { key });

@@ -7,7 +7,7 @@ import { Fault } from '@thecloud/core/contracts';
 import { describe, expect, it } from 'vitest';
 import { downloadFile } from './download.ts';
 import { nameFrom, partName } from './name.ts';
-import { etagOfParts, inParts, MOST_PARTS, partSizeFor, partSizeFrom, rangesOf, together } from './parts.ts';
+import { etagOfParts, inParts, MOST_PARTS, partSizeFor, partSizeFrom, rangesOf, severalSizes, together } from './parts.ts';
 import { Fake, folder } from './testbench.ts';
 import { mtimeFrom, mtimeText, type Sending, Unfinished, uploadFile, uploadStream } from './upload.ts';
 
@@ -60,6 +60,30 @@ describe('parts', () => {
     );
     await expect(run).rejects.toThrow('ten');
     expect(most).toBe(4);
+    expect(begun.length).toBeLessThan(20);
+  });
+  it('are many at once while they are small, few that are large, and none after one that failed', async () => {
+    const now = { small: 0, large: 0 };
+    const most = { small: 0, large: 0 };
+    const begun: number[] = [];
+    const run = (count: number, fails: number) =>
+      severalSizes(
+        Array.from({ length: count }, (_, index) => ({ index, size: index % 2 === 0 ? 10 : 2 * MIB })),
+        { parallel: 2, smallParallel: 8 },
+        async ({ index, size }) => {
+          const kind = size > MIB ? 'large' : 'small';
+          begun.push(index);
+          most[kind] = Math.max(most[kind], ++now[kind]);
+          for (let turn = 0; turn < (kind === 'large' ? 3 : 1); turn++) await new Promise((resolve) => setImmediate(resolve));
+          now[kind]--;
+          if (index === fails) throw new Error('failed');
+        },
+      );
+    await run(40, -1);
+    expect(begun.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, index) => index));
+    expect([most.large, most.small > 2, most.small <= 8, now]).toEqual([2, true, true, { small: 0, large: 0 }]);
+    begun.length = 0;
+    await expect(run(40, 1)).rejects.toThrow('failed');
     expect(begun.length).toBeLessThan(20);
   });
 });

@@ -10,7 +10,7 @@ import { settingsOf } from '../settings.ts';
 import { untilInterrupted } from '../watch.ts';
 import { flag, type Words } from '../words.ts';
 import { type Objects, objectsOf } from './calls.ts';
-import { AT_ONCE, partSizeFrom } from './parts.ts';
+import { AT_ONCE, partSizeFrom, SMALL_AT_ONCE } from './parts.ts';
 import { Unfinished } from './upload.ts';
 import { Wanted } from './walk.ts';
 
@@ -20,6 +20,8 @@ export interface Work {
   objects: Objects;
   signal: AbortSignal;
   parallel: number;
+  /** Of objects that are small. */
+  smallParallel: number;
   partSize: number | undefined;
   quiet: boolean;
 }
@@ -33,6 +35,7 @@ export function workOf(words: Words): Work {
     objects: objectsOf(remote, signal),
     signal,
     parallel: Number(flag(words, 'parallel') ?? AT_ONCE),
+    smallParallel: Number(flag(words, 'parallel') ?? SMALL_AT_ONCE),
     partSize: partSizeFrom(flag(words, 'part-size')),
     quiet: remote.settings.quiet,
   };
