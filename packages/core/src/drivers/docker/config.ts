@@ -154,6 +154,8 @@ export function containerConfig(
       ...limitsOf(spec),
       NetworkMode: spec.networkId,
       PortBindings: bindings,
+      // The engine's own resolver answers for the names of the network, and asks these, from inside it, for all others.
+      ...(spec.dns === undefined || spec.dns.length === 0 ? {} : { Dns: spec.dns }),
       Mounts: [...mounts, ...own],
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': LOG_MAX_SIZE, 'max-file': LOG_MAX_FILES } },

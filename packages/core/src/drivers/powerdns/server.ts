@@ -165,7 +165,7 @@ export class OwnServer {
     }
     const ended = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(error.message));
-      child.once('exit', (code, signal) => resolve(lastWords(said) ?? (signal === null ? `exit code ${code}` : `ended by ${signal}`)));
+      child.once('exit', (code, signal) => resolve(signal === null ? (lastWords(said) ?? `exit code ${code}`) : `ended by ${signal}`));
     });
     const running: Running = { child, address, startedAt: clock.now(), ended };
     try {

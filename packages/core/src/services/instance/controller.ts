@@ -10,6 +10,7 @@ import { sshKeys } from '../ssh-key/contract.ts';
 import { volumes } from '../volume/contract.ts';
 import { vpcs } from '../vpc/contract.ts';
 import { networks } from '../vpc/network-contract.ts';
+import { dnsContract } from '../zone/contract.ts';
 import { readUserData } from './cloudinit.ts';
 import { advanceBoot } from './cloudinit-run.ts';
 import { bootOf } from './cloudinit-script.ts';
@@ -249,8 +250,11 @@ export function instanceController(context: ServiceContext, driver: ComputeDrive
       const environment = await environmentOf(row, observed, spec, mayRestart, reconciliation);
       // What decides about its packets is in force before it sends the first.
       if (spec.power !== 'stopped' && observed?.power !== spec.power) await reconciliation.client({ network: networks }).network.settle({});
+      // Only one that is made, or made anew, can be told where to ask for names.
+      const making = !settled || observed?.power !== spec.power || environment.restart;
+      const dns = making ? (await reconciliation.client({ dns: dnsContract }).dns.servers({ vpcId: row.spec.vpcId as string })).addresses : [];
       // A restart counts when it has happened, not when a backend that is away was asked for it.
-      observed = await driver.ensure({ ...spec, ...environment.spec }, { signal, allowRestart: mayRestart || environment.restart, onProgress: progress });
+      observed = await driver.ensure({ ...spec, ...environment.spec, dns }, { signal, allowRestart: mayRestart || environment.restart, onProgress: progress });
       const { detaching } = hidden(row);
       if (detaching !== undefined && applied < row.generation) {
         const attached = new Set(row.spec.volumes.map((mount) => mount.volumeId));

@@ -59,6 +59,8 @@ export interface InstanceSpec {
   pids: number;
   networkId: string;
   address: string;
+  /** Resolvers that it asks for names, when it is made or made anew; without them those of the backend. A running one keeps what it has. */
+  dns?: string[];
   ports: PortMapping[];
   mounts: VolumeMount[];
   power: 'running' | 'stopped' | 'paused';

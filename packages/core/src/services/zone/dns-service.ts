@@ -53,7 +53,7 @@ export const dnsService = service(dnsContract, (context) => {
       async servers({ input }) {
         const row = await context.db.selectFrom(tableName('vpc')).select('status').where('id', '=', input.vpcId).executeTakeFirst();
         const { gateway } = (row === undefined ? {} : JSON.parse(row.status)) as { gateway?: string };
-        return { addresses: naming.serversAt(gateway) };
+        return { addresses: await naming.serversAt(gateway) };
       },
     },
   };

@@ -20,10 +20,11 @@ export interface GatewaysOptions {
 export class Gateways {
   readonly #options: GatewaysOptions;
   readonly #stop = new AbortController();
-  readonly #doors = new Map<string, { door: Door; at: string; open: boolean }>();
+  readonly #doors = new Map<string, { door: Door; at: string }>();
   readonly #views = new Map<string, View>();
   #choice = 0;
   #announced: number | undefined;
+  readonly #first = Promise.withResolvers<void>();
   #working: Promise<void> | undefined;
   #again = false;
 
@@ -31,14 +32,9 @@ export class Gateways {
     this.#options = options;
   }
 
-  /** The port, once the rules lead there. */
-  get port(): number | undefined {
-    return this.#announced;
-  }
-
-  /** Whether somebody listens at this VPC's gateway. */
-  isOpen(vpcId: string): boolean {
-    return this.#doors.get(vpcId)?.open === true;
+  /** Resolves as soon as the rules lead to the resolvers. */
+  get led(): Promise<void> {
+    return this.#first.promise;
   }
 
   /** These are the VPCs of a tenant now. */
@@ -102,6 +98,7 @@ export class Gateways {
     if (this.#doors.size > 0 && this.#announced !== port) {
       await this.#options.onPort(port);
       this.#announced = port;
+      this.#first.resolve();
     }
     return wait;
   }
@@ -122,7 +119,7 @@ export class Gateways {
       if (code !== 'EADDRNOTAVAIL') log.warn({ vpc: view.vpcId, error: (error as Error).message }, 'no resolver can listen at the gateway of a VPC');
       return 'absent';
     }
-    this.#doors.set(view.vpcId, { door, at: gateway, open: true });
+    this.#doors.set(view.vpcId, { door, at: gateway });
     return 'open';
   }
 

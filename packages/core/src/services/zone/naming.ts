@@ -14,6 +14,9 @@ import { HostResolvers, type Upstream } from './upstream.ts';
 /** A change of one of these may change what is answered. */
 const CONCERNED = new Set(['vpc', 'zone', 'record', 'instance', 'internet-gateway']);
 
+/** How long an instance that is made waits to learn whether the rules lead to the resolvers; only the first one of a VPC that is the first of all. */
+const LED_MS = 10_000;
+
 export interface NamingOptions {
   upstream?: Upstream;
 }
@@ -102,8 +105,17 @@ export class Naming {
   }
 
   /** Where instances of a VPC with this gateway ask; nothing where the rules do not lead there. */
-  serversAt(gateway: string | undefined): string[] {
-    return gateway === undefined || this.#gateways.port === undefined ? [] : [gateway];
+  async serversAt(gateway: string | undefined): Promise<string[]> {
+    if (gateway === undefined || !this.#here) return [];
+    const soon = new AbortController();
+    const late = this.#context.clock.sleep(LED_MS, soon.signal).then(
+      () => false,
+      () => false, // the other came first
+    );
+    const led = await Promise.race([this.#gateways.led.then(() => true), late]);
+    soon.abort(new Error('it is known'));
+    if (!led) this.#context.log.warn({ gateway }, 'an instance is made that does not resolve names of its VPC: nothing leads to the resolvers');
+    return led ? [gateway] : [];
   }
 
   get resolver(): Resolver {
