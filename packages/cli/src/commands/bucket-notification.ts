@@ -1,4 +1,5 @@
 // `cloud bucket notification`: one rule in flags, many as a document, none with --none.
+import { Fault } from '@thecloud/core/contracts';
 import { EXIT, out, usage } from '../base.ts';
 import { inputOf } from '../input.ts';
 import { amount } from '../objects/work.ts';
@@ -29,7 +30,9 @@ export async function run(words: Words): Promise<number> {
   if (isSet(words, 'dry-run')) return runOperation(ruled);
   const { targets, input } = await inputOf(ruled);
   const operation = words.command.operation as OperationSpec;
-  const { value } = await new Remote(settings).call(operation, { target: targets[0], input });
+  const { value } = await new Remote(settings).call(operation, { target: targets[0], input }).catch((error: unknown) => {
+    throw rules === undefined ? error : ofFlags(error);
+  });
   if (settings.output !== 'table') {
     await printOne(viewOf(operation), value, settings.output);
     return EXIT.done;
@@ -50,4 +53,16 @@ export function ruleOf(words: Words): Record<string, unknown> {
     if (value !== undefined) rule[name] = value;
   }
   return rule;
+}
+
+/** The daemon names fields of the first rule; here they are flags. */
+export function ofFlags(error: unknown): unknown {
+  if (!(error instanceof Fault)) return error;
+  const { details, ...body } = error.toJSON();
+  const named = (path: string): string => path.replace(/^rules\.0\.(?:events\.\d+|(\w+))/, (_, field: string | undefined) => field ?? 'event');
+  const problems = Array.isArray(details)
+    ? (details as { path?: unknown }[]).map((one) => (typeof one.path === 'string' ? { ...one, path: named(one.path) } : one))
+    : details;
+  const message = body.message.replace(/^rules\.0\.[\w.]+(?=: )/, (path) => `--${named(path)}`);
+  return Fault.from({ ...body, message, ...(problems === undefined ? {} : { details: problems }) });
 }
