@@ -97,18 +97,24 @@ function lineOf({ request, status, code, bytes, hostId }: Answered, bucket: Buck
   ].join(' ');
 }
 
+/** What a policy says for whom the service asks. */
+const FOR_WHOM: ReadonlySet<string> = new Set(['aws:sourceaccount', 'aws:sourcearn']);
+
 /**
- * Whether logs of one bucket may go into another of the same account: its policy lets the logging service write there, or its ACL lets log delivery. Of another
- * account never, as with AWS: policies that let the service in seldom say for whom, and anybody could write lines among theirs.
+ * Whether logs of one bucket may go into another: its policy lets the logging service write there, or its ACL lets log delivery in the same account. Into another
+ * account only where the policy says for whom: most that let the service in do not, and anybody could write lines among theirs.
  */
 export function mayDeliver(source: Bucket, target: Bucket, prefix: string, now: number): boolean {
-  if (source.tenantId !== target.tenantId) return false;
+  const foreign = source.tenantId !== target.tenantId;
   const found = policyOf(target);
   const service = serviceName(LOGGING_SERVICE);
   // What is allowed to all accounts is not allowed to the service, which is none; what is denied to all is denied to it.
   const policies = (found?.policies ?? []).map((policy) => ({
     ...policy,
-    statements: policy.statements.filter(({ effect, principals }) => effect === 'Deny' || principals?.has(service) === true),
+    statements: policy.statements.filter(
+      ({ effect, principals, conditions }) =>
+        effect === 'Deny' || (principals?.has(service) === true && (!foreign || conditions.some(({ key }) => FOR_WHOM.has(key.toLowerCase())))),
+    ),
   }));
   const { effect } = evaluate(policies, {
     action: 's3:PutObject',
@@ -126,7 +132,7 @@ export function mayDeliver(source: Bucket, target: Bucket, prefix: string, now: 
     },
   });
   if (effect !== 'none') return effect === 'allow';
-  if (enforcesOwner(target)) return false;
+  if (foreign || enforcesOwner(target)) return false;
   return (
     target.config.acl?.grants.some(
       ({ grantee, permission }) => grantee.kind === 'log-delivery' && (permission === 'WRITE' || permission === 'FULL_CONTROL'),

@@ -145,7 +145,7 @@ test('a new bucket is configured at once by those who may configure it', async (
   expect(await ask(`/public-${bucket}`, { method: 'HEAD' })).toBe('404');
 });
 
-test('logs go into no bucket of another account, whatever its policy says of the service', async () => {
+test('logs go into a bucket of another account only where its policy says for whom', async () => {
   await says({ Effect: 'Allow', Principal: { Service: 'logging.s3.amazonaws.com' }, Action: 's3:PutObject' });
   const to = `<BucketLoggingStatus><LoggingEnabled><TargetBucket>${bucket}</TargetBucket><TargetPrefix/></LoggingEnabled></BucketLoggingStatus>`;
   for (const [who, expected] of [
@@ -156,6 +156,9 @@ test('logs go into no bucket of another account, whatever its policy says of the
     expect(await ask(from, { who, method: 'PUT' })).toBe('200');
     expect(await ask(from, { who, method: 'PUT', query: { logging: '' }, body: to })).toBe(expected);
   }
+  const Condition = { StringEquals: { 'aws:SourceAccount': otherTenant } };
+  await says({ Effect: 'Allow', Principal: { Service: 'logging.s3.amazonaws.com' }, Action: 's3:PutObject', Condition });
+  expect(await ask(`/from-accessdenied-${bucket}`, { who: other, method: 'PUT', query: { logging: '' }, body: to })).toBe('200');
 });
 
 test('a header that was said to be signed and has the name of something else is no header', async () => {
