@@ -69,18 +69,26 @@ export class Progress {
   }
 }
 
-/** `create` → `Creating`. */
+/** Of what a thing consists of: said the other way round. */
+const OF_PARTS: Readonly<Record<string, string>> = { add: 'to', remove: 'from' };
+
+/** `create` → `Creating`, `rule-add` → `Adding a rule to`. */
 export function doing(verb: string): string {
   const [first = '', ...rest] = verb.split('-');
+  const [last = ''] = rest.slice(-1);
+  const toward = OF_PARTS[last];
+  if (toward !== undefined) return `${doing(last)} a ${[first, ...rest.slice(0, -1)].join(' ')} ${toward}`;
   const stem = first.endsWith('e') ? first.slice(0, -1) : /[^aeiou][aeiou][bdgmnpt]$/.test(first) ? `${first}${first.at(-1)}` : first;
   return [`${stem.charAt(0).toUpperCase()}${stem.slice(1)}ing`, ...rest].join(' ');
 }
 
 const PARTICLES = new Set(['out', 'in', 'off', 'on', 'up', 'down']);
 
-/** `create` → `created`, `sign-out` → `signed out`, `delete-version` → `version deleted`. */
+/** `create` → `created`, `sign-out` → `signed out`, `delete-version` → `version deleted`, `rule-add` → `rule added`. */
 export function done(verb: string): string {
   const [first = '', ...rest] = verb.split('-');
+  const [last = ''] = rest.slice(-1);
+  if (OF_PARTS[last] !== undefined) return [first, ...rest.slice(0, -1), done(last)].join(' ');
   const stem = first.endsWith('e') ? `${first}d` : /[^aeiou][aeiou][bdgmnpt]$/.test(first) ? `${first}${first.at(-1)}ed` : `${first}ed`;
   return (PARTICLES.has(rest.at(-1) ?? '') ? [stem, ...rest] : [...rest, stem]).join(' ');
 }
