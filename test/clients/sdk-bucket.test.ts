@@ -200,7 +200,8 @@ test('uploads in parts: by hand, with copies of ranges, listed, completed twice,
   expect(sha256((await whole.Body?.transformToByteArray()) ?? new Uint8Array())).toBe(
     sha256(Buffer.concat([first, source.subarray(0, 5 * MB), Buffer.from('the end')])),
   );
-  const part = await s3.getObject({ Bucket, Key: 'whole', PartNumber: 7 });
+  // Of what is whole the parts are counted, whatever numbers they were sent under.
+  const part = await s3.getObject({ Bucket, Key: 'whole', PartNumber: 3 });
   expect([await part.Body?.transformToString(), part.PartsCount]).toEqual(['the end', 3]);
 
   const given = await s3.createMultipartUpload({ Bucket, Key: 'given up' });
