@@ -138,6 +138,35 @@ suite(`instance metadata${missing === undefined ? '' : ` (skipped: ${missing})`}
     expect(await idSeenBy(web), 'the true one is served all the same').toBe(web.id);
   });
 
+  test.skipIf(process.getuid?.() !== 0)('an answer goes no further than to the instance: nothing for what it forwards for', async () => {
+    const { Pid } = (await docker.getContainer(near.id).inspect()).State;
+    const request = (name: string) =>
+      `require('node:http').get({ host: '169.254.169.254', timeout: 2000 }, (a) => { console.log('${name}', a.statusCode); process.exit(); }).on('timeout', () => process.exit()).on('error', () => process.exit());`;
+    // A network behind the instance, whose packets it sends on under its own address, as a container host does.
+    const { stdout } = await execute('unshare', [
+      '--net',
+      'sh',
+      '-euc',
+      `host() { nsenter --target ${Pid} --net "$@"; }
+       host ip link add behind0 type veth peer name behind1
+       host ip link set behind1 netns $$
+       trap 'host ip link delete behind0; host nft delete table ip behind' EXIT
+       host ip address add 192.168.77.1/24 dev behind0
+       host ip link set behind0 up
+       host sysctl --quiet --write net.ipv4.ip_forward=1
+       printf 'table ip behind {\\n chain out {\\n type nat hook postrouting priority 100\\n oifname eth0 masquerade\\n }\\n}\\n' | host nft --file -
+       ip address add 192.168.77.2/24 dev behind1
+       ip link set behind1 up
+       ip route add default via 192.168.77.1
+       host "$0" -e "$1"
+       "$0" -e "$2"`,
+      process.execPath,
+      request('instance'),
+      request('behind'),
+    ]);
+    expect(stdout.trim()).toBe('instance 401');
+  });
+
   test('it is there again after the daemon was killed, and tokens are good still', async () => {
     const token = await tokenOf(web);
     await cloud.kill();

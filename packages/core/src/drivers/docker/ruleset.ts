@@ -5,6 +5,7 @@
 //   prerouting -150   forged sources and gateways of others          (`forged`)
 //   prerouting -110   elastic IP → private address, DNS, metadata    (`inbound`; Docker's own follows at -100)
 //   input        -5   what instances may reach of the host           (`host`)
+//   output        0   answers of the metadata service go one hop       (`near`)
 //   forward      -5   marks what the engine's own rules shall let by (`open`)
 //   postrouting  90   source address on the way out                  (`outbound`; Docker's own follows at 100)
 //   postrouting 250   egress, routes, ingress                        (`verdict`)
@@ -209,6 +210,15 @@ export function rulesetOf(plane: Plane, { table, bridgeOf }: RulesetNames): stri
     ${[...doors].sort().join('\n    ')}
     drop
   }`,
+    ...(metadata === undefined
+      ? []
+      : [
+          // An answer with a token or user data in it goes no further than to the instance: not to what that forwards for.
+          `chain near {
+    type filter hook output priority 0; policy accept;
+    ct direction reply ct original ip daddr ${METADATA_ADDRESS} ip ttl set 1
+  }`,
+        ]),
     `chain open {
     type filter hook forward priority -5; policy accept;
     iifname @bridges oifname @bridges meta mark set meta mark | ${MARK}
