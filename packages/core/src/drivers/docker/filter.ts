@@ -8,6 +8,7 @@ import type { Log } from '../../kernel/log.ts';
 import type { Plane } from '../../services/vpc/driver.ts';
 import { administersNetworks } from './host.ts';
 import { type BoundPort, bindingOf, MARK, rulesetOf } from './ruleset.ts';
+import { removeStaleTables } from './stale.ts';
 import { run } from './tools.ts';
 
 /** Of the chain that Docker leaves to its users: what our own rules have decided about is not for Docker's isolation to decide again. */
@@ -77,6 +78,7 @@ export class PacketFilter {
       await this.#forgetPorts();
       if (plane.networks.length === 0) await this.#clear(signal);
       else {
+        await this.#makeWay(plane, signal);
         await this.#load(plane, signal);
         await this.#letBy(signal);
       }
@@ -108,6 +110,15 @@ export class PacketFilter {
       this.#looks += 1;
       return this.#looks % WHOLE_LOOKS !== 0 || (await this.#listing(signal)) === this.#listed;
     });
+  }
+
+  /** For networks that were not there before. */
+  async #makeWay({ networks }: Plane, signal: AbortSignal): Promise<void> {
+    const known = new Set(this.#plane?.networks.map(({ cidr }) => cidr));
+    const added = networks.map(({ cidr }) => cidr).filter((cidr) => !known.has(cidr));
+    if (added.length === 0) return;
+    for (const table of await removeStaleTables(this.table, added, signal))
+      this.#log.warn({ table }, 'rules were removed that an installation without networks had left for a range that is used here');
   }
 
   async #load(plane: Plane, signal: AbortSignal): Promise<void> {

@@ -101,6 +101,28 @@ describe.skipIf(missing !== undefined)(`with Docker${missing === undefined ? '' 
       await driver.apply(planeOf([], []), signal);
       expect((await run('nft', ['list', 'ruleset'])).stdout).not.toContain(table);
     });
+
+    test('rules that an installation left when it went make way for whoever gets its range; those of a living one stay', async ({ skip }) => {
+      if (!(await ownRules(driver))) skip('our packet filter is not available here');
+      const [gone, alive] = [await TestInstallation.create(), await TestInstallation.create()];
+      const [theirs, others] = [new DockerNetwork(gone.client), new DockerNetwork(alive.client)];
+      const spec = networkSpec(gone.freeCidr());
+      const living = networkSpec(alive.freeCidr());
+      const listed = async () => (await run('nft', ['list', 'tables'])).stdout;
+      try {
+        await theirs.apply(planeOf([spec], []), signal);
+        await others.ensure(living, signal);
+        await others.apply(planeOf([living], []), signal);
+        await driver.apply(planeOf([{ ...networkSpec(spec.cidr) }, networkSpec(living.cidr)], []), signal);
+        expect(await listed()).not.toContain(tableOf(gone.client.installation));
+        expect(await listed()).toContain(`table ip ${tableOf(alive.client.installation)}`);
+        expect(await listed()).toContain(`table bridge ${tableOf(alive.client.installation)}`);
+      } finally {
+        for (const each of [driver, others, theirs]) await each.apply(planeOf([], []), signal);
+        await others.remove(living.id, signal);
+        await Promise.all([gone.close(), alive.close()]);
+      }
+    });
   });
 
   describe('packets', () => {
