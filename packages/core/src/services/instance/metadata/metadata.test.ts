@@ -218,3 +218,38 @@ test('without user data and keys there is none to be found', async () => {
   expect((await m.get('/nocloud/meta-data')).body).not.toContain('public-keys');
   expect((await m.get('/latest/meta-data/hostname')).body).toBe('web');
 });
+
+test('subnet, security groups and elastic IP are those of now', async () => {
+  const { m, cloud } = await open({ metadataTokens: 'optional' });
+  await using _ = m;
+  const { b } = m;
+  const front = await b.ready(cloud.subnet.create({ name: 'front', vpc: 'prod', cidr: '10.20.1.0/24' }));
+  const groups = [];
+  for (const name of ['http', 'ops']) groups.push(await b.ready(cloud.securityGroup.create({ name, vpc: 'prod' })));
+  const made = await b.ready(
+    cloud.instance.create({ name: 'placed', image: 'busybox', subnet: 'front', securityGroups: ['http'], metadataTokens: 'optional' }),
+  );
+  m.asks(made.vpcId as string, made.address as string);
+  const text = async (path: string) => {
+    const { status, body } = await m.get(`/latest/meta-data/${path}`);
+    return status === 200 ? body : status;
+  };
+  const own = `network/interfaces/macs/${String(await text('mac'))}`;
+  expect(await text(`${own}/subnet-id`)).toBe(front.id);
+  expect(await text(`${own}/subnet-ipv4-cidr-block`)).toBe('10.20.1.0/24');
+  expect(await text(`${own}/vpc-ipv4-cidr-block`)).toBe('10.20.0.0/16');
+  expect(await text('security-groups')).toBe('http');
+  await b.ready(cloud.securityGroup.attach('ops', { instance: 'placed' }));
+  expect(await text('security-groups')).toBe('http\nops');
+  expect(await text(`${own}/security-group-ids`)).toBe(groups.map(({ id }) => id).join('\n'));
+
+  expect(await text('public-ipv4')).toBe(404);
+  const { address } = await b.ready(cloud.elasticIp.allocate({ name: 'eip', instance: 'placed' }));
+  expect(await text('public-ipv4')).toBe(address);
+  expect(await text(`${own}/ipv4-associations/${address}`)).toBe(made.address);
+  await b.ready(cloud.elasticIp.disassociate('eip'));
+  expect(await text('public-ipv4')).toBe(404);
+
+  await cloud.instance.update('placed', { labels: { stage: 'two' } });
+  expect(await text('tags/instance/stage')).toBe('two');
+});
