@@ -297,6 +297,7 @@ function featuresOf({ unavailable }: PacketFilter): Feature[] {
       "Instances of one VPC are not kept from taking each other's addresses",
       'recorded',
     ),
+    ours('metadata', 'Each instance, and nobody else, is led to its own at 169.254.169.254', 'Nobody answers at 169.254.169.254'),
   ];
 }
 
