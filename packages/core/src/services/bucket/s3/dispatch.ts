@@ -81,6 +81,7 @@ export class Dispatcher {
       inflow: new Inflow(message, { patience: this.#options.patience, invite }),
       limits: this.#options.replies,
       headers,
+      sent: 0,
     };
     const progress: Progress = { requestId, startedAt, life };
     let target: Target | undefined;
@@ -102,7 +103,7 @@ export class Dispatcher {
         if (error instanceof Truncated || response.headersSent) throw error;
         await send(exchange, this.#refusal(error, message, target, progress));
       }
-      this.#tell(progress, response);
+      this.#tell(progress, exchange);
       log.debug({ requestId, method: message.method, path: target?.rawPath, status: response.statusCode, milliseconds: clock.now() - startedAt }, 's3 request');
     } catch (error) {
       // Too late for an answer. What was sent must not look whole.
@@ -114,11 +115,10 @@ export class Dispatcher {
     }
   }
 
-  #tell({ request, code }: Progress, response: ServerResponse): void {
+  #tell({ request, code }: Progress, { response, sent }: Exchange): void {
     const { answered } = this.#options;
     if (answered === undefined || request?.bucketName === undefined) return;
-    const bytes = Number(response.getHeader('content-length'));
-    answered({ request, status: response.statusCode, code, bytes: Number.isNaN(bytes) ? undefined : bytes, hostId: HOST_ID });
+    answered({ request, status: response.statusCode, code, bytes: sent === 0 ? undefined : sent, hostId: HOST_ID });
   }
 
   async #answer(exchange: Exchange, target: Target, progress: Progress): Promise<S3Reply> {

@@ -26,6 +26,8 @@ export interface Exchange {
   readonly limits: ReplyLimits;
   /** Of every answer. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Length of the body of the answer; 0 before there is one. */
+  sent: number;
 }
 
 /** The answer broke off after its head was sent. */
@@ -56,6 +58,7 @@ export async function send(exchange: Exchange, reply: S3Reply): Promise<void> {
   const closing = lingering(exchange, headers);
   writeHead(response, reply.status, headers);
   const whole = message.method === 'HEAD' ? undefined : bytes;
+  exchange.sent = whole?.length ?? 0;
   if (closing === undefined) {
     await ended(exchange, whole);
     return;
@@ -82,6 +85,7 @@ function sendWhole(exchange: Exchange, reply: S3Reply, bytes: Buffer): Promise<v
   lingering(exchange, more);
   if (more['connection'] !== undefined) list.push('connection', more['connection']);
   writeHead(exchange.response, status, list);
+  exchange.sent = bytes.length;
   return ended(exchange, bytes);
 }
 
@@ -94,6 +98,7 @@ async function sendStream(exchange: Exchange, reply: S3Reply, body: AsyncIterabl
     const headers = headersOf(exchange, reply);
     const length = Number(headers['content-length']);
     if (!Number.isSafeInteger(length)) throw new Error('a body needs a Content-Length');
+    exchange.sent = length;
     if (next.done !== true && next.value.length === length) {
       const only = next.value;
       next = await iterator.next();
