@@ -21,16 +21,48 @@ interface AddressTables {
 
 type Spec = SpecOf<typeof instances> & { sshKeyIds?: string[]; securityGroups?: string[]; securityGroupIds?: string[] };
 
+/** A change of one of these may change what an instance is told. */
+const CONCERNED = new Set(['instance', 'vpc', 'subnet', 'ssh-key', 'elastic-ip', 'security-group']);
+/** Instances that are remembered. Each may have 64 KiB of user data. */
+const MOST_REMEMBERED = 1_000;
+
+/** Remembers what it found until something changes, for instances may ask often, and each look is several queries. */
 export class Finder {
   readonly #context: ServiceContext;
+  readonly #remembered = new Map<string, Subject>();
+  readonly #unfollow: () => void;
+  /** Counts changes. */
+  #version = 0;
   #region: string | undefined;
 
   constructor(context: ServiceContext) {
     this.#context = context;
+    this.#unfollow = context.onCommit(({ rows }) => {
+      if (!rows.some(({ resource }) => CONCERNED.has(resource))) return;
+      this.#version += 1;
+      this.#remembered.clear();
+    });
+  }
+
+  close(): void {
+    this.#unfollow();
   }
 
   /** undefined: no instance of this VPC has the address. */
   async find(vpcId: string, source: string): Promise<Subject | undefined> {
+    const key = `${vpcId} ${source}`;
+    const known = this.#remembered.get(key);
+    if (known !== undefined) return known;
+    const version = this.#version;
+    const found = await this.#look(vpcId, source);
+    if (found !== undefined && version === this.#version) {
+      if (this.#remembered.size >= MOST_REMEMBERED) this.#remembered.delete(this.#remembered.keys().next().value as string);
+      this.#remembered.set(key, found);
+    }
+    return found;
+  }
+
+  async #look(vpcId: string, source: string): Promise<Subject | undefined> {
     const { db, resources, client } = this.#context;
     const addresses = db as unknown as Kysely<AddressTables>;
     const number = parseAddress(source);

@@ -47,6 +47,7 @@ export function metadataPlane(context: ServiceContext): { start(): Promise<void>
     async close() {
       unfollow?.();
       await gateways.close();
+      finder.close();
     },
   };
 }

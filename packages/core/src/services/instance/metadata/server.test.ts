@@ -105,7 +105,7 @@ test('who does not read the answers is cut off', async () => {
 });
 
 test('one instance has so many connections and requests, and takes none from another', async () => {
-  const { dial, ask, clock } = await serve({ connectionsOfOne: 4, burst: 10, rate: 2 });
+  const { dial, ask, clock } = await serve({ connectionsOfOne: 4, burst: 10, rate: 2, refusals: 6 });
   const held = await Promise.all(Array.from({ length: 4 }, () => dial()));
   expect(await ask(ONE)).toBe('');
   expect(status(await ask(TWO))).toBe(200);
@@ -116,6 +116,9 @@ test('one instance has so many connections and requests, and takes none from ano
   expect(statuses.filter((each) => each === 200)).toHaveLength(10);
   expect(statuses.at(-1)).toBe(503);
   expect(status(await ask(TWO))).toBe(200);
-  await clock.advance(1_000);
+  // Who goes on all the same is not even answered, until it has waited for what it took too much.
+  expect(status(await ask(ONE))).toBe(503);
+  expect(await ask(ONE)).toBe('');
+  await clock.advance(3_500);
   expect([status(await ask(ONE)), status(await ask(ONE)), status(await ask(ONE))]).toEqual([200, 200, 503]);
 });

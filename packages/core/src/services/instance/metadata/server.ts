@@ -16,7 +16,9 @@ const LIMITS = {
   connectionsOfOne: 32,
   /** Requests of one instance: at once, and then each second. */
   burst: 400,
-  rate: 100,
+  rate: 50,
+  /** Refusals, after which one who goes on is not even answered. */
+  refusals: 100,
   /** Addresses that are remembered for that. */
   remembered: 65_536,
 } as const;
@@ -102,7 +104,7 @@ export class MetadataServer {
   #admit(socket: Socket): void {
     const source = this.#sourceOf(socket);
     const open = this.#connections.get(source) ?? 0;
-    if (open >= this.#limits.connectionsOfOne) {
+    if (open >= this.#limits.connectionsOfOne || this.#left(source) <= 1 - this.#limits.refusals) {
       socket.destroy();
       return;
     }
@@ -114,14 +116,20 @@ export class MetadataServer {
     });
   }
 
-  /** Whether it has a request left now. */
-  #allows(source: string): boolean {
-    const { burst, rate, remembered } = this.#limits;
-    const now = this.#options.clock.now();
+  /** Requests that it has left now; below 0 it was refused so often since. */
+  #left(source: string): number {
+    const { burst, rate } = this.#limits;
     const bucket = this.#buckets.get(source);
-    const left = bucket === undefined ? burst : Math.min(burst, bucket.left + (Math.max(0, now - bucket.at) / 1000) * rate);
+    if (bucket === undefined) return burst;
+    return Math.min(burst, bucket.left + (Math.max(0, this.#options.clock.now() - bucket.at) / 1000) * rate);
+  }
+
+  /** Whether it has a request left now, which this takes. */
+  #allows(source: string): boolean {
+    const { refusals, remembered } = this.#limits;
+    const left = this.#left(source);
     this.#buckets.delete(source); // last to ask, last to be forgotten
-    this.#buckets.set(source, { left: Math.max(0, left - 1), at: now });
+    this.#buckets.set(source, { left: Math.max(-refusals, left - 1), at: this.#options.clock.now() });
     if (this.#buckets.size > remembered) this.#buckets.delete(this.#buckets.keys().next().value as string);
     return left >= 1;
   }

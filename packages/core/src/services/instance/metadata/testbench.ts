@@ -78,6 +78,7 @@ export async function metadataBench(options: BenchOptions = {}, limits: Partial<
     },
     async [Symbol.asyncDispose]() {
       await server.close();
+      finder.close();
       await b.close();
     },
   };
