@@ -8,6 +8,7 @@ import { bench as access } from './access.bench.ts';
 import type { Bench, Case, Sample } from './case.ts';
 import { bench as cli } from './cli.bench.ts';
 import { built, ROOT } from './daemon.ts';
+import { bench as dns } from './dns.bench.ts';
 import { bench as instance } from './instance.bench.ts';
 import { benches as lists } from './list.bench.ts';
 import { bench as network } from './network.bench.ts';
@@ -16,7 +17,7 @@ import { bench as queue } from './queue.bench.ts';
 import { bench as start } from './start.bench.ts';
 import { table } from './table.ts';
 
-const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, object, network, instance];
+const BENCHES: readonly Bench[] = [cli, start, ...lists, access, queue, object, network, dns, instance];
 const ROUNDS = 5;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);

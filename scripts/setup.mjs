@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ensureClients } from './clients.mjs';
+import { ensureDns } from './dns.mjs';
 import { ensureDocker } from './docker.mjs';
 import { ensureProductImages, ensureTestImages } from './images.mjs';
 import { childEnv, lastLines, must, npm, report, root, run, Stop, step } from './terminal.mjs';
@@ -22,6 +23,7 @@ export async function setUp({ build = true, docker = true, images = 'product', c
   await ensureNode();
   const built = build && (await ensureBuild());
   if (docker) await ensureDocker();
+  if (docker || clients) await ensureDns({ tools: clients });
   if (docker && images === 'product') await ensureProductImages();
   if (docker && images === 'test') await ensureTestImages();
   if (clients) await ensureClients();

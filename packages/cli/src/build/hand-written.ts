@@ -406,4 +406,15 @@ export const handWritten: readonly HandWritten[] = [
   },
   { id: 'operation wait', module: 'operation-wait', summary: 'Wait until an operation has ended, showing how far it is' },
   ...objectCommands,
+  {
+    id: 'dns dig',
+    module: 'zone-names',
+    summary: 'Ask what an instance of a VPC would get for a name',
+    description: 'Prints the values alone; with --output wide names, lifetimes and types, too. Exit code 1 when there is no such name.',
+  },
+  {
+    id: 'zone export',
+    module: 'zone-names',
+    summary: 'Show a zone as a zone file (RFC 1035)',
+  },
 ];

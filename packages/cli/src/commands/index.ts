@@ -38,6 +38,7 @@ const modules: Readonly<Record<string, () => Promise<{ run: Run }>>> = {
   'bucket-configure': () => import('./bucket-configure.ts'),
   'bucket-verify': () => import('./bucket-verify.ts'),
   'bucket-notification': () => import('./bucket-notification.ts'),
+  'zone-names': () => import('./zone-names.ts'),
   'operation-wait': () => import('./operation-wait.ts'),
 };
 

@@ -126,6 +126,16 @@ describe.skipIf(findProgram('pdns_server') === undefined)('PowerDNS', () => {
     }
   });
 
+  test('several run beside each other, also in a directory with a long path', async () => {
+    const drivers = [open(fresh()), open(fresh()), open(join(fresh(), 'x'.repeat(120)))];
+    try {
+      await Promise.all(drivers.map((driver, index) => driver.ensure(zone(`10.0.0.${index}`), signal)));
+      for (const [index, driver] of drivers.entries()) expect((await ask(driver, `www.${Z}`)).answers).toEqual([`www.${Z} 60 A 10.0.0.${index}`]);
+    } finally {
+      await Promise.all(drivers.map((driver) => driver.close()));
+    }
+  });
+
   test('a given server: zones of others in it stay, a wrong key is said', async () => {
     const owner = open(fresh());
     try {

@@ -4,8 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { Clock } from '../../kernel/clock.ts';
@@ -32,6 +33,9 @@ const STEADY_MS = 30_000;
 /** After so many starts in a row that failed, the database is made anew: rows have all that is in it. */
 const FAILED_STARTS = 2;
 const KEPT_OUTPUT = 4096;
+const CONTROL_SOCKET = 'pdns.controlsocket';
+/** `sun_path` has 108 bytes, the last of them 0. */
+const LONGEST_SOCKET_PATH = 107;
 
 export function findProgram(name: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
@@ -71,6 +75,7 @@ export class OwnServer {
   #running: Running | undefined;
   #starting: Promise<Running> | undefined;
   #failures = 0;
+  #sockets: string | undefined;
   #keeping: Promise<void> | undefined;
 
   /** `onLost` is told when what was written before may not be there any more. */
@@ -150,7 +155,7 @@ export class OwnServer {
       api: `http://${LOOPBACK}:${await freePort(false)}`,
       dns: { host: LOOPBACK, port: await freePort(true) },
     };
-    await writeFile(join(directory, 'pdns.conf'), configuration(directory, address), { mode: 0o600 });
+    await writeFile(join(directory, 'pdns.conf'), configuration(directory, address, await this.#socketFolder()), { mode: 0o600 });
     const words = [program, `--config-dir=${directory}`];
     // Where the system can, it ends with us even when we are killed; else the next start finds it.
     const setpriv = findProgram('setpriv');
@@ -177,6 +182,14 @@ export class OwnServer {
     this.#running = running;
     log.info({ pid: child.pid }, 'PowerDNS runs');
     return running;
+  }
+
+  /** Where its control socket is: among its own files, unless that is a longer path than a socket can have. */
+  async #socketFolder(): Promise<string> {
+    const { directory } = this.#options;
+    if (Buffer.byteLength(join(directory, CONTROL_SOCKET)) <= LONGEST_SOCKET_PATH) return directory;
+    this.#sockets ??= await mkdtemp(join(tmpdir(), 'cloud-pdns-'));
+    return this.#sockets;
   }
 
   /** Until its API answers. */
@@ -217,13 +230,14 @@ export class OwnServer {
       clearTimeout(impatience);
     }
     await this.#keeping;
+    if (this.#sockets !== undefined) await rm(this.#sockets, { recursive: true, force: true });
   }
 }
 
 const DATABASE = 'zones.db';
 
 /** A fallback is no help: what runs here must be ours, on loopback, and must not ask anybody anything. */
-function configuration(directory: string, { api, key, dns }: Address): string {
+function configuration(directory: string, { api, key, dns }: Address, sockets: string): string {
   const settings: Record<string, string | number> = {
     launch: 'gsqlite3',
     'gsqlite3-database': join(directory, DATABASE),
@@ -239,7 +253,7 @@ function configuration(directory: string, { api, key, dns }: Address): string {
     'webserver-max-bodysize': 64,
     api: 'yes',
     'api-key': key,
-    'socket-dir': '/tmp',
+    'socket-dir': sockets,
     'tcp-control-address': '',
     'disable-axfr': 'yes',
     'any-to-tcp': 'no',

@@ -4,7 +4,6 @@ import { action, contract, crud, immutable, query, resource } from '../../kernel
 const LABEL = String.raw`(?!-)[a-z0-9_-]{1,63}(?<!-)`;
 /** With the name of the VPC behind it in the server, a name must still be one: 255 bytes, of which that takes 21. */
 export const MAX_NAME = 230;
-const DOMAIN = new RegExp(String.raw`^(?:${LABEL}\.)*${LABEL}$`);
 const ZONE = new RegExp(String.raw`^(?:${LABEL}\.)*${LABEL}(?:@[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)?$`);
 
 const MAX_TTL = 604_800;
@@ -195,5 +194,3 @@ export const dnsContract = contract(dns, {
     output: z.strictObject({ addresses: z.array(z.string()) }),
   }),
 });
-
-export { DOMAIN };

@@ -50,7 +50,7 @@ function parsed(content: string, domain: string): FileRecord[] {
   }
 }
 
-function wantedOf(content: string, domain: string): Map<string, Wanted> {
+function wantedOf(content: string, domain: string, zoneTtl: number): Map<string, Wanted> {
   const wanted = new Map<string, Wanted>();
   for (const { line, name, type, ttl, value, origin } of parsed(content, domain)) {
     const fqdn = name.slice(0, -1);
@@ -61,7 +61,15 @@ function wantedOf(content: string, domain: string): Map<string, Wanted> {
     const there = wanted.get(key);
     try {
       const [spelt] = canonicalValues(type, [value], origin) as [string];
-      if (there === undefined) wanted.set(key, { line, fqdn, host: fqdn === domain ? '@' : fqdn.slice(0, -(domain.length + 1)), type, values: [spelt], ttl });
+      if (there === undefined)
+        wanted.set(key, {
+          line,
+          fqdn,
+          host: fqdn === domain ? '@' : fqdn.slice(0, -(domain.length + 1)),
+          type,
+          values: [spelt],
+          ttl: ttl === zoneTtl ? undefined : ttl,
+        });
       else if (!there.values.includes(spelt)) there.values.push(spelt);
     } catch (error) {
       if (error instanceof WrongValue) throw wrong(`line ${line}: ${error.message}`);
@@ -76,9 +84,16 @@ const same = (a: There, { values, ttl }: Wanted): boolean => a.ttl === ttl && JS
 
 export async function importRecords(
   record: RecordCalls,
-  { zone, domain, there, content, replace }: { zone: string; domain: string; there: readonly There[]; content: string; replace: boolean },
+  {
+    zone,
+    domain,
+    ttl: zoneTtl,
+    there,
+    content,
+    replace,
+  }: { zone: string; domain: string; ttl: number; there: readonly There[]; content: string; replace: boolean },
 ): Promise<Imported> {
-  const wanted = wantedOf(content, domain);
+  const wanted = wantedOf(content, domain, zoneTtl);
   const outcome: Imported = { created: 0, updated: 0, unchanged: 0, deleted: 0 };
   const present = new Map(there.map((row) => [`${row.fqdn} ${row.type}`, row]));
   // First what goes, so that an alias can take the place of records.

@@ -1,7 +1,7 @@
 // Where the zones of a VPC are in the server: below a last label that is the VPC's id. Every name is so written on the way in, and the label taken off on the way
 // out, so that a name of one VPC cannot even be spelt in another.
 
-import { lower, type Message, mapNames, type Name, nameOf, ROOT } from '../../kernel/dns/wire.ts';
+import { lower, type Message, mapNames, type Name, nameOf } from '../../kernel/dns/wire.ts';
 import type { ZoneContent } from './driver.ts';
 
 /** The last label, in wire form. */
@@ -9,12 +9,6 @@ export const labelOf = (vpcId: string): Name => nameOf(vpcId).slice(0, -1);
 
 /** `www.prod.internal.` → `www.prod.internal.vpc-….` */
 export const inside = (name: string, vpcId: string): string => (name === '.' ? `${vpcId}.` : `${name}${vpcId}.`);
-
-/** Undoes `inside`; undefined for a name that is no VPC's. */
-export const outside = (name: string, vpcId: string): string | undefined => {
-  if (name === `${vpcId}.`) return '.';
-  return name.endsWith(`.${vpcId}.`) ? name.slice(0, -(vpcId.length + 1)) : undefined;
-};
 
 /** The VPC whose zone this is. */
 export const vpcOf = (name: string): string => name.slice(0, -1).split('.').at(-1) ?? '';
@@ -77,5 +71,3 @@ export function zoneInside({ name, negativeTtl, records }: ZoneContent, vpcId: s
     }),
   };
 }
-
-export { ROOT };

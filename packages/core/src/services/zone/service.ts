@@ -126,7 +126,7 @@ function zoneServiceOf(context: ServiceContext, options?: NamingOptions): Servic
         const { record } = call.systemClient(zone.tenantId, { record: records });
         const domain = zone.status.domain as string;
         const there = await recordsIn(call.sql, zone.tenantId, zone.id);
-        const outcome = await importRecords(record, { zone: zone.name, domain, there, ...call.input });
+        const outcome = await importRecords(record, { zone: zone.name, domain, ttl: zone.spec.ttl, there, ...call.input });
         await call.event(
           zone,
           'imported',

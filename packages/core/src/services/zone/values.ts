@@ -1,7 +1,7 @@
 // What a caller may write as the value of a record, brought to the one spelling that is kept: names absolute and in lower case, addresses normal, texts in quotes.
 import { formatAddress, parseAddress } from '../../kernel/cidr.ts';
 import { bytesOf, formatIpv6, parseIpv6, piecesOf, quote, wordsOf } from '../../kernel/dns/rdata.ts';
-import { lower, Malformed, nameOf, textOf } from '../../kernel/dns/wire.ts';
+import { Malformed } from '../../kernel/dns/wire.ts';
 import { MAX_NAME, type RecordType } from './contract.ts';
 
 /** A value that is none, and what would be right. */
@@ -117,6 +117,3 @@ export function canonicalValues(type: RecordType, values: readonly string[], dom
 
 /** Whole name of a host of a zone, without the last dot. */
 export const fqdnOf = (host: string, domain: string): string => (host === '@' ? domain : `${host}.${domain}`);
-
-/** The same name with the same bytes, however it was written; throws `Malformed`. */
-export const normal = (name: string): string => textOf(lower(nameOf(name)));

@@ -156,14 +156,15 @@ host A 10.20.0.11
 `;
   expect(await b.cloud.zone.import('prod.internal', { content: file })).toEqual({ created: 6, updated: 0, unchanged: 0, deleted: 0 });
   expect(await b.cloud.zone.import('prod.internal', { content: file })).toEqual({ created: 0, updated: 0, unchanged: 6, deleted: 0 });
+  await b.cloud.record.create({ name: 'plain', zone: 'prod.internal', type: 'A', values: ['10.20.0.12'] });
   const { content } = await b.cloud.zone.export('prod.internal');
   expect(content).toContain('host.deep 3600 IN A     10.20.0.11');
-  expect(await b.cloud.zone.import('prod.internal', { content, replace: true })).toMatchObject({ created: 0, updated: 0, deleted: 0 });
+  expect(await b.cloud.zone.import('prod.internal', { content, replace: true })).toEqual({ created: 0, updated: 0, unchanged: 7, deleted: 0 });
   expect(await b.cloud.zone.import('prod.internal', { content: 'www A 10.20.0.1', replace: true })).toEqual({
     created: 0,
     updated: 1,
     unchanged: 0,
-    deleted: 5,
+    deleted: 6,
   });
   expect(await faultOf(b.cloud.zone.import('prod.internal', { content: 'a A 10.0.0.1\nb A nonsense' }))).toMatchObject({
     code: 'invalid_input',
