@@ -209,3 +209,16 @@ test('two hundred instances at once lose none', async () => {
     expect(await values(b, address as string, 'prod')).toEqual([`${name}.prod.internal.`]);
   }
 }, 60_000);
+
+test('a tenant that goes takes its zones and records along', async () => {
+  await using b = await withZone();
+  await b.tenant('other');
+  const there = { tenant: 'other' };
+  await b.cloud.vpc.create({ name: 'theirs' }, there);
+  await b.cloud.zone.create({ name: 'prod.internal', vpc: 'theirs' }, there);
+  await b.cloud.record.create({ name: 'www', zone: 'prod.internal', type: 'A', values: ['10.30.0.9'] }, there);
+  await b.until(async () => (await b.drivers.drivers.dns.list()).length === 2);
+  await b.ended(b.cloud.tenant.delete('other', { cascade: true }));
+  await b.until(async () => (await b.drivers.drivers.dns.list()).length === 1);
+  expect(await b.cloud.zone.get('prod.internal')).toMatchObject({ vpc: 'prod' });
+});
