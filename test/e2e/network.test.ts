@@ -31,8 +31,8 @@ describe.skipIf(missing !== undefined)(`networks on Docker${missing === undefine
     return answer === undefined ? '' : (await answer.text()).trim();
   };
   /** What the rules say and what a packet did; they have to agree. */
-  const trace = async (from: string, to: string, port: number): Promise<{ passes: boolean; summary: string }> => {
-    const { passes, summary, live } = await cloud.client.network.trace({ from, to, port, live: true });
+  const trace = async (from: string, to: string, port: number, protocol: 'tcp' | 'udp' = 'tcp'): Promise<{ passes: boolean; summary: string }> => {
+    const { passes, summary, live } = await cloud.client.network.trace({ from, to, port, protocol, live: true });
     expect(live, summary).toMatchObject({ agrees: true });
     return { passes, summary };
   };
@@ -72,6 +72,10 @@ describe.skipIf(missing !== undefined)(`networks on Docker${missing === undefine
     await check();
     expect(await trace('web1', 'db1', 5432)).toMatchObject({ passes: true });
     expect(await trace('web1', 'db1', 80)).toMatchObject({ passes: false, summary: expect.stringContaining('no ingress rule of security group db') });
+    expect(await trace('web1', 'db1', 5432, 'udp')).toMatchObject({ passes: false });
+    await cloud.ok('security-group', 'rule', 'add', 'db', '--protocol', 'udp', '--port', '5000-6000', '--group', 'web');
+    expect(await trace('web1', 'db1', 5432, 'udp')).toMatchObject({ passes: true });
+    expect(await trace('db1', 'web1', 5432, 'udp')).toMatchObject({ passes: false });
     await cloud.ok('security-group', 'attach', 'web', 'db1');
     expect(await gets('web1', of(addresses, 'db1'), 80)).toBe('db1');
     await cloud.ok('security-group', 'detach', 'web', 'db1');
