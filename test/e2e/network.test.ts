@@ -104,7 +104,7 @@ describe.skipIf(missing !== undefined)(`networks on Docker${missing === undefine
     await box('web2', '--vpc', 'shop', '--subnet', 'front', '--security-group', 'web');
     await cloud.ok('elastic-ip', 'allocate', 'shop-ip');
     await cloud.ok('elastic-ip', 'associate', 'shop-ip', '--instance', 'web1');
-    const { address = '' } = await cloud.client.elasticIp.get('shop-ip');
+    const { address } = await cloud.client.elasticIp.get('shop-ip');
     expect(address).toMatch(/^100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./);
     expect(await fromHost(address)).toBe('web1');
     expect(await gets('lab1', address)).toBe('web1');

@@ -64,7 +64,7 @@ test('a trace names what lets the packet pass, or stops it', async () => {
   expect(far.state).toBe('active');
   expect(await trace('l1', 'w1', 80)).toMatchObject({ passes: true, steps: [{}, { detail: 'by the peering far' }, {}] });
   await b.cloud.elasticIp.allocate({ name: 'ip' });
-  const { address = '' } = await b.cloud.elasticIp.get('ip');
+  const { address } = await b.cloud.elasticIp.get('ip');
   expect((await trace('l1', address, 80)).summary).toContain('leads to no instance with a way out');
   await b.cloud.elasticIp.associate('ip', { instance: 'w1' });
   expect(await trace('l1', address, 80)).toMatchObject({ passes: true, steps: [{}, {}, { detail: `the elastic IP ${address} stands for 10.20.1.4` }, {}] });
