@@ -252,16 +252,20 @@ describe('Ctrl-C', () => {
 
   it('ends work on many in the middle', async () => {
     mkdirSync(at('lots'));
-    for (let index = 0; index < 1000; index++) writeFileSync(at('lots', String(index)), 'x');
-    await interrupted(['object', 'put', 'box/lots/', 'lots', '--recursive'], async () => (await count('box/lots/')) > 0);
+    // Many, and one after the other, so that there is a middle.
+    const MANY = 3000;
+    for (let index = 0; index < MANY; index++) writeFileSync(at('lots', String(index)), 'x');
+    await interrupted(['object', 'put', 'box/lots/', 'lots', '--recursive', '--parallel', '1'], async () => (await count('box/lots/')) > 0);
     const there = await count('box/lots/');
-    expect(there).toBeLessThan(1000);
-    await interrupted(['object', 'sync', './lots', 'box/lots'], async () => (await count('box/lots/')) > there);
+    expect(there).toBeLessThan(MANY);
+    await interrupted(['object', 'sync', './lots', 'box/lots', '--parallel', '1'], async () => (await count('box/lots/')) > there);
+    await cloud.run(['object', 'sync', './lots', 'box/lots', '--parallel', '16']);
+    expect(await count('box/lots/')).toBe(MANY);
     await interrupted(
-      ['object', 'get', 'box/lots/', 'lots.back', '--recursive'],
+      ['object', 'get', 'box/lots/', 'lots.back', '--recursive', '--parallel', '1'],
       async () => existsSync(at('lots.back')) && readdirSync(at('lots.back')).length > 0,
     );
     const before = await count('box/lots/');
-    await interrupted(['object', 'delete', 'box/lots/', '--recursive'], async () => (await count('box/lots/')) < before);
+    await interrupted(['object', 'delete', 'box/lots/', '--recursive', '--parallel', '1'], async () => (await count('box/lots/')) < before);
   }, 60_000);
 });
