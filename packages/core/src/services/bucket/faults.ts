@@ -56,17 +56,19 @@ const SENTENCES: Readonly<Partial<Record<ObjectProblem, (details: ObjectError['d
   delete_marker: (_, about) => `The object ${JSON.stringify(about)} was deleted; older versions are there`,
   precondition_failed: (_, about) => `${about} is not as the call expects it`,
   invalid_key: (_, about) => `${about} is sealed with a key that its writer keeps; read it with an S3 client that has it`,
-  locked: (_, about) => `${about} is locked against deletion and change`,
+  // Whoever deletes a bucket hears which of its objects it is.
+  locked: (details, about) => `${about.includes('/') ? about : `${about}/${String(details['key'])}`} is locked against deletion and change`,
   damaged: (_, about) => `What is kept of ${about} is damaged: it is not what was written`,
 };
 
-const HINTS: Readonly<Partial<Record<ObjectProblem, (about: string) => string>>> = {
+const HINTS: Readonly<Partial<Record<ObjectProblem, (about: string, details: ObjectError['details']) => string>>> = {
   no_such_bucket: () => 'cloud bucket list',
   no_such_key: (about) => `cloud object list ${bucketOf(about)}`,
   no_such_version: (about) => `cloud object versions ${about}`,
   no_such_upload: (about) => `cloud object uploads ${bucketOf(about)}`,
   delete_marker: (about) => `cloud object restore ${about}`,
-  quota_exceeded: () => 'cloud quota list',
+  // A bucket has limits of its own, besides those of the tenant.
+  quota_exceeded: (about, { quota }) => (quota === 'maxBytes' || quota === 'maxObjects' ? `cloud bucket get ${bucketOf(about)}` : 'cloud quota list'),
   damaged: (about) => `cloud bucket verify ${bucketOf(about)}`,
   no_such_kms_key: () => 'cloud kms-key list',
 };
@@ -82,7 +84,7 @@ export function toFault(error: unknown, about: string): unknown {
   const field = FIELDS[problem];
   const fields: FieldProblem[] | undefined = code === 'invalid_input' && field !== undefined ? [{ path: field, message }] : undefined;
   const shown = code === 'quota_exceeded' || problem === 'delete_marker' ? details : undefined;
-  const hint = HINTS[problem]?.(about);
+  const hint = HINTS[problem]?.(about, details);
   return new Fault(code, message, {
     cause: error,
     ...(fields === undefined ? {} : { details: fields }),
