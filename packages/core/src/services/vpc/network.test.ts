@@ -27,7 +27,8 @@ test('the plane has what was asked for, when the answer has come', async () => {
   expect(plane.endpoints.map(({ address }) => address).sort()).toEqual(['10.20.1.4', '10.20.2.4', '10.21.0.4']);
   const network = plane.networks.find(({ cidr }) => cidr === '10.20.0.0/16');
   expect(network?.routes).toEqual([{ destination: '0.0.0.0/0', target: 'internet' }]);
-  expect(network?.subnets.map(({ cidr, routes }) => [cidr, routes.map(({ target }) => target)])).toEqual([
+  // In the order of their ids, which is none.
+  expect(network?.subnets.map(({ cidr, routes }) => [cidr, routes.map(({ target }) => target)]).sort()).toEqual([
     ['10.20.1.0/24', ['internet']],
     ['10.20.2.0/24', []],
   ]);
