@@ -3,13 +3,14 @@
 import { mkdir, readdir, readlink, rm, stat, statfs, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { systemClock } from '../../kernel/clock.ts';
 import type { Found } from '../../kernel/driver.ts';
 import { DriverError } from '../../kernel/errors.ts';
 import type { VolumeObserved, VolumeSpec } from '../../services/volume/driver.ts';
 import { type DockerClient, LABEL_INSTALLATION, unlessAbsent } from './client.ts';
 import { checkFileSystem, exclusively, fillImage, imageBytes, MIN_BYTES, makeFileSystem, publish, readSuperblock, sync } from './ext4.ts';
 import { attachLoop, detachLoop, findLoop, type Loop, listLoops, mountPoint, mountPoints } from './loop.ts';
-import { run } from './tools.ts';
+import { run, withoutFolders } from './tools.ts';
 import { temporaryLabels, writeVolume } from './volume-copy.ts';
 import { exists, isLive, named, TEMPORARY, temporaryName, usersOf, type VolumePaths, withSuffix } from './volume-files.ts';
 
@@ -22,6 +23,8 @@ const FROZEN = '.frozen';
 const MOUNT = '.mount';
 /** Freed blocks go back to the host's disk. */
 const MOUNT_OPTIONS = 'noatime,discard';
+const BUSY_TRIES = 100;
+const BUSY_PAUSE_MS = 50;
 
 export class ImageVolumes {
   readonly #client: DockerClient;
@@ -266,7 +269,7 @@ export class ImageVolumes {
       const { exitCode, stderr } = await run('fsfreeze', ['--unfreeze', path], { accept: [1] });
       const thawed = exitCode === 0 || stderr.includes('Invalid argument'); // which it says of what is not frozen (any more)
       if (!thawed) throw new DriverError('failed', `The file system of volume ${id} stays frozen: ${stderr.trim()}`);
-      await run('umount', [path]);
+      await unmount(path);
     }
     await rm(path, { recursive: true, force: true });
     await rm(this.#mark(id, FROZEN), { force: true });
@@ -278,6 +281,16 @@ export class ImageVolumes {
 
   async removeSnapshot(id: string): Promise<void> {
     await rm(this.snapshotFile(id), { force: true });
+  }
+}
+
+/** A program that a killed daemon began may hold it for a moment longer. */
+async function unmount(path: string): Promise<void> {
+  for (let left = BUSY_TRIES; ; left -= 1) {
+    const { exitCode, stderr } = await run('umount', [path], { accept: [32] });
+    if (exitCode === 0) return;
+    if (left === 0 || !stderr.includes('busy')) throw new DriverError('failed', `umount: ${withoutFolders(stderr.trim())}`);
+    await systemClock.sleep(BUSY_PAUSE_MS);
   }
 }
 

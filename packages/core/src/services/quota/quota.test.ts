@@ -77,7 +77,7 @@ describe('limits', () => {
         details: [{ path: 'name' }],
       });
     }
-    expect((await faultOf(b.cloud.quota.set({ name: 'zzzzzzzzzz', limit: 1 }))).message).toContain('use apiKeys, buckets, instances, ');
+    expect((await faultOf(b.cloud.quota.set({ name: 'zzzzzzzzzz', limit: 1 }))).message).toContain('use apiKeys, buckets, elasticIps, instances, ');
     expect((await faultOf(b.cloud.quota.set({ name: 'queues', limit: -1 }))).code).toBe('invalid_input');
   });
 
